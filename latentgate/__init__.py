@@ -1,0 +1,1 @@
+"""latentgate: latent dynamics in JAX."""

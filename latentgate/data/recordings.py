@@ -1,0 +1,210 @@
+"""Recordings by name: bundled files, and public files found in a folder, in the cache or by download."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from latentgate.data import storage
+from latentgate.data.sequences import Sequences
+
+
+class RecordingUnavailable(FileNotFoundError):
+    """A known recording whose file is neither here nor can be downloaded; the message says where it was looked for."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Recording:
+    """A recording that `load` knows by name.
+
+    Attributes:
+        file: name of its file.
+        description: one sentence.
+        licence: its licence.
+        source: where it comes from.
+        reader: "module:function" that makes `Sequences` of the file's path and options; imported when used.
+        url: address to download from; None for a recording that ships with latentgate.
+        sha256: SHA-256 of the downloaded file, checked whenever it is used.
+    """
+
+    file: str
+    description: str
+    licence: str
+    source: str
+    reader: str
+    url: str | None = None
+    sha256: str | None = None
+
+
+RECORDINGS: dict[str, Recording] = {
+    "rat_insula": Recording(
+        file="rat_insula.mat",
+        description="96 units of rat insula, 46 rewarded and 26 unrewarded lever trials",
+        licence="MIT",
+        source="github AamnaLawrence/GLM-HMM-Neuronal-Encoding, Data/Insula/insula.mat at f067393",
+        reader="latentgate.data.rat_insula:read_matlab",
+        url="https://raw.githubusercontent.com/AamnaLawrence/GLM-HMM-Neuronal-Encoding/f067393/Data/Insula/insula.mat",
+        sha256="3aaff067de6a80224b4493611ad5f6838b6fe5f37701ff8016f196fb3faf3c9f",
+    ),
+    "simulated_insula": Recording(
+        file="simulated_insula.npz",
+        description="simulated: 15 neurons in 24 lever trials, from a one-hot HMM-GLM with three states",
+        licence="MIT",
+        source="made by python -m latentgate.data.bundled",
+        reader="latentgate.data.storage:read",
+    ),
+}
+
+
+def load(
+    name_or_path: str | os.PathLike[str], *, cache: str | os.PathLike[str] | None = None, download: bool = True, **options: Any
+) -> Sequences:
+    """Loads a recording by its name, or a file written by `Sequences.save`.
+
+    A public recording is looked for in the folder that the environment variable LATENTGATE_DATA names, then in the cache, and is then
+    downloaded into the cache; its SHA-256 is checked each time.
+
+    Args:
+        name_or_path: a name in `RECORDINGS` ("rat_insula", "simulated_insula"), or the path of a .npz or .nc file.
+        cache: folder of downloaded recordings; by default the one LATENTGATE_CACHE names, else the user's cache folder.
+        download: False never downloads.
+        **options: options of the recording's reader, for instance bin_width and minimum_rate of "rat_insula".
+
+    Raises:
+        ValueError: an unknown name, or a file whose SHA-256 is wrong.
+        TypeError: an option that the recording does not have.
+        RecordingUnavailable: the file of a known recording is nowhere, and cannot be downloaded.
+        FileNotFoundError: no file at this path.
+
+    Example:
+        >>> import latentgate.data
+        >>> latentgate.data.load("simulated_insula").num_sequences
+        24
+    """
+    recording = RECORDINGS.get(name_or_path) if isinstance(name_or_path, str) else None
+    if recording is None:
+        return _load_path(name_or_path, options)
+    module, function = recording.reader.split(":")
+    reader: Callable[..., Sequences] = getattr(importlib.import_module(module), function)
+    known = list(inspect.signature(reader).parameters)[1:]
+    for option in options:
+        if option not in known:
+            raise TypeError(f"`{option}` is no option of the recording {name_or_path!r}; it has: {', '.join(known) or 'none'}.")
+    return reader(find(str(name_or_path), cache=cache, download=download), **options)
+
+
+def find(name: str, cache: str | os.PathLike[str] | None = None, download: bool = True) -> Path:
+    """The path of the file of a recording, which is downloaded if need be; see `load`."""
+    recording = RECORDINGS[name]
+    looked: list[str] = []
+    folder = os.environ.get("LATENTGATE_DATA")
+    if folder:
+        path = Path(folder) / recording.file
+        if path.is_file():
+            _check_hash(path, recording)
+            return path
+        looked.append(f"{path} (folder named by LATENTGATE_DATA)")
+    else:
+        looked.append("LATENTGATE_DATA is not set")
+    if recording.url is None:
+        return _find_bundled(name, recording, looked)
+    return _find_cached(name, recording, cache, download, looked)
+
+
+def _load_path(name_or_path: str | os.PathLike[str], options: dict[str, Any]) -> Sequences:
+    path = Path(name_or_path)
+    is_name = isinstance(name_or_path, str) and not path.suffix and path.name == name_or_path
+    if is_name and not path.exists():
+        raise ValueError(
+            f"there is no recording named {name_or_path!r}; known are {', '.join(map(repr, RECORDINGS))}. "
+            "Pass one of them or the path of a .npz or .nc file."
+        )
+    if options:
+        raise TypeError(f"`{next(iter(options))}` is an option of named recordings only; files written by Sequences.save have none.")
+    return storage.read(path)
+
+
+def _find_bundled(name: str, recording: Recording, looked: list[str]) -> Path:
+    package = Path(__file__).resolve().parents[1]
+    # A wheel carries data/ as latentgate/_bundled; an editable install and a checkout have the repository's own folder.
+    for path in (package / "_bundled" / recording.file, package.parent / "data" / recording.file):
+        if path.is_file():
+            return path
+        looked.append(str(path))
+    raise RecordingUnavailable(
+        f"the file of the recording {name!r} is missing. Looked in: {'; '.join(looked)}. Make it with: python -m latentgate.data.bundled"
+    )
+
+
+def _find_cached(
+    name: str, recording: Recording, cache: str | os.PathLike[str] | None, download: bool, looked: list[str]
+) -> Path:
+    has_pooch = importlib.util.find_spec("pooch") is not None
+    folder = cache or os.environ.get("LATENTGATE_CACHE")
+    if folder is None and has_pooch:
+        import pooch
+
+        folder = pooch.os_cache("latentgate")
+    if folder is not None:
+        path = Path(folder) / recording.file
+        if path.is_file():
+            if sha256(path) == recording.sha256:
+                return path
+            looked.append(f"{path} (cache; its SHA-256 is wrong)")
+        else:
+            looked.append(f"{path} (cache)")
+    reason: Exception | None = None
+    if not download:
+        looked.append("no download, as `download` is False")
+    elif not has_pooch:
+        looked.append("no download, as the package pooch is not installed")
+    else:
+        try:
+            return _download(recording, Path(folder or "."))
+        except OSError as error:
+            looked.append(f"{recording.url} (download failed: {type(error).__name__}: {error})")
+            reason = error
+    raise RecordingUnavailable(
+        f"the recording {name!r} cannot be had. Looked in: {'; '.join(looked)}. Download {recording.url} on a machine with a connection, "
+        f"save it as {recording.file}, and name its folder in the environment variable LATENTGATE_DATA."
+    ) from reason
+
+
+def _download(recording: Recording, folder: Path) -> Path:
+    import pooch
+
+    try:
+        return Path(
+            pooch.retrieve(
+                url=str(recording.url),
+                known_hash=f"sha256:{recording.sha256}",
+                fname=recording.file,
+                path=folder,
+                downloader=pooch.HTTPDownloader(timeout=30),
+            )
+        )
+    except ValueError as error:
+        raise ValueError(
+            f"what was downloaded from {recording.url} has a wrong SHA-256; expected {recording.sha256}. Nothing was kept; try again, "
+            "and if it stays so, the file has been replaced."
+        ) from error
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _check_hash(path: Path, recording: Recording) -> None:
+    if recording.sha256 is not None and (found := sha256(path)) != recording.sha256:
+        raise ValueError(
+            f"{path} has the SHA-256 {found}; expected {recording.sha256}. It is damaged or another file: replace or remove it."
+        )

@@ -1,0 +1,64 @@
+"""Splits of sequences into training and test parts that never cut a group (session)."""
+
+from __future__ import annotations
+
+import numbers
+from typing import Any
+
+import numpy as np
+
+
+def group_numbers(groups: np.ndarray) -> np.ndarray:
+    """int [sequence]: 0, 1, ... for the labels in `groups` in their order of appearance."""
+    _, first, inverse = np.unique(groups, return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(first))[inverse]
+
+
+def split_indices(groups: np.ndarray, fraction: float, seed: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Draws whole groups into a training and a test part.
+
+    Args:
+        groups: [sequence] labels; equal labels stay together.
+        fraction: share of the groups in the training part, rounded; each part gets at least one group.
+        seed: seed of `numpy.random.default_rng`.
+
+    Returns:
+        Indices of the training and of the test sequences, each in increasing order.
+
+    Raises:
+        ValueError: `fraction` not strictly between 0 and 1, or fewer than two groups.
+    """
+    if isinstance(fraction, bool) or not isinstance(fraction, numbers.Real) or not 0 < float(fraction) < 1:
+        raise ValueError(f"`fraction` is {fraction!r}; expected a number strictly between 0 and 1, the share of the training part.")
+    group = group_numbers(groups)
+    count = int(group.max()) + 1
+    if count < 2:
+        raise ValueError("there is only one group of sequences; expected at least two to split. Cut the recording into sessions.")
+    num_train = min(max(round(float(fraction) * count), 1), count - 1)
+    chosen = np.random.default_rng(seed).permutation(count)[:num_train]
+    in_train = np.isin(group, chosen)
+    return np.flatnonzero(in_train), np.flatnonzero(~in_train)
+
+
+def fold_indices(groups: np.ndarray, num_folds: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Deals whole groups in turn into folds: fold f tests groups f, f + num_folds, ... in their order of appearance.
+
+    Args:
+        groups: [sequence] labels; equal labels stay together.
+        num_folds: number of folds, from 2 to the number of groups.
+
+    Returns:
+        (train indices, test indices) of each fold, in increasing order.
+
+    Raises:
+        TypeError, ValueError: `num_folds` is no integer or out of range.
+    """
+    if isinstance(num_folds, bool) or not isinstance(num_folds, numbers.Integral):
+        raise TypeError(f"`num_folds` is {num_folds!r}; expected an integer.")
+    group = group_numbers(groups)
+    count = int(group.max()) + 1
+    if not 2 <= num_folds <= count:
+        raise ValueError(f"`num_folds` is {num_folds}; expected 2 to {count}, the number of groups (sequences without groups).")
+    return [
+        (np.flatnonzero(group % num_folds != fold), np.flatnonzero(group % num_folds == fold)) for fold in range(int(num_folds))
+    ]

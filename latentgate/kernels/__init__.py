@@ -1,0 +1,30 @@
+"""Pure jitted functions over arrays; needs JAX and NumPy only."""
+
+from .discrete import (
+    BACKENDS,
+    DiscreteChain,
+    Path,
+    filter,
+    log_normaliser,
+    most_probable_path,
+    sample,
+    smooth,
+)
+from .posterior import Filtered, Smoothed
+from .semirings import SEMIRINGS, log_sum_exp, safe_log
+
+__all__ = [
+    "BACKENDS",
+    "SEMIRINGS",
+    "DiscreteChain",
+    "Filtered",
+    "Path",
+    "Smoothed",
+    "filter",
+    "log_normaliser",
+    "log_sum_exp",
+    "most_probable_path",
+    "safe_log",
+    "sample",
+    "smooth",
+]

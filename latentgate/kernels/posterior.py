@@ -1,0 +1,231 @@
+"""What a discrete chain's messages say: log-normaliser, filtered and smoothed laws, expected transitions.
+
+Why the scaled numbers can be trusted, or say that they cannot. Let tiny be the smallest normal number and eps the rounding unit. Weights that
+underflow in the forward step t are below tiny / c_t, where c_t is that step's total, and their share of the normaliser is at most K tiny / (c_t n_t),
+where n_t is the overlap of the forward and the backward message, both normalised. Weights that underflow in the backward step cost at most
+K tiny / (s_t n_t) with s_t the total of that step. So min(c_t, s_t) n_t > 4 K tiny / eps at every step bounds the loss by rounding; otherwise the result
+is NaN.
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jax import Array, lax
+
+from .messages import Weights, backward, forward
+from .semirings import SCALED, SEMIRINGS, Semiring, log_sum_exp
+from .sums import compensated_sum, summed_outer_product
+
+
+class Filtered(NamedTuple):
+    """Filtered state probabilities.
+
+    Attributes:
+        probs: p(z_t | data up to t), [..., T, K]; zero at padding.
+        log_increments: log p(data at t | data before t), [..., T]; zero at padding.
+        log_normaliser: their sum, [...].
+    """
+
+    probs: Array
+    log_increments: Array
+    log_normaliser: Array
+
+
+class Smoothed(NamedTuple):
+    """Smoothed state probabilities and expected transitions.
+
+    Attributes:
+        log_normaliser: [...].
+        marginals: p(z_t | all data), [..., T, K]; zero at padding.
+        expected_transitions: expected number of transitions from i to j given all data, [..., K, K]; for per-step transitions
+            the probability of each, [..., T-1, K, K].
+        underflow: bool [...]. True where the scaled recursion lost weight that matters; the numbers there are NaN.
+    """
+
+    log_normaliser: Array
+    marginals: Array
+    expected_transitions: Array
+    underflow: Array
+
+
+class Chain(NamedTuple):
+    """Lifted potentials with what was taken out of them.
+
+    Attributes:
+        weights: see `Weights`.
+        step_scales: log-scale of initial, node and edge into each step, [T, ...]; zero at padding.
+    """
+
+    weights: Weights
+    step_scales: Array
+
+
+def lift(log_initial: Array, log_transitions: Array, log_nodes: Array, lengths: Array | None, semiring: Semiring) -> Chain:
+    """Batch-major log-potentials to time-major weights."""
+    per_step = log_transitions.ndim == log_nodes.ndim + 1
+    log_nodes = jnp.moveaxis(log_nodes, -2, 0)
+    num_steps, *batch, _ = log_nodes.shape
+    active = None
+    if lengths is not None:
+        steps = jnp.arange(num_steps).reshape(-1, *[1] * len(batch))
+        active = jnp.broadcast_to(steps < lengths, log_nodes.shape[:-1])
+        log_nodes = jnp.where(active[..., None], log_nodes, 0.0)
+    initial, initial_scale = semiring.lift(log_initial, (log_initial.ndim - 1,))
+    nodes, scales = semiring.lift(log_nodes, (log_nodes.ndim - 1,))
+    if per_step:
+        log_transitions = jnp.moveaxis(log_transitions, -3, 0)
+        if active is not None:
+            log_transitions = jnp.where(active[1:, ..., None, None], log_transitions, 0.0)
+    edges, edge_scales = semiring.lift(log_transitions, (log_transitions.ndim - 2, log_transitions.ndim - 1))
+    scales = scales.at[0].add(initial_scale).at[1:].add(edge_scales)
+    if active is not None:
+        scales = jnp.where(active, scales, 0.0)
+    return Chain(Weights(initial, edges, nodes, per_step, active), scales)
+
+
+def log_normaliser(log_initial, log_transitions, log_nodes, lengths, semiring: str, backend: str) -> Array:
+    """Forward pass alone; the backward pass is run only where the forward totals leave doubt."""
+    return _filter_pass(log_initial, log_transitions, log_nodes, lengths, semiring, backend).log_normaliser
+
+
+def filtered(log_initial, log_transitions, log_nodes, lengths, semiring: str, backend: str) -> Filtered:
+    """The filter, batch-major; NaN where the scaled recursion underflows."""
+    result = _filter_pass(log_initial, log_transitions, log_nodes, lengths, semiring, backend)
+    return Filtered(jnp.moveaxis(result.probs, 0, -2), jnp.moveaxis(result.log_increments, 0, -1), result.log_normaliser)
+
+
+def _filter_pass(log_initial, log_transitions, log_nodes, lengths, semiring: str, backend: str) -> Filtered:
+    numbers = SEMIRINGS[semiring]
+    chain = lift(log_initial, log_transitions, log_nodes, lengths, numbers)
+    messages, totals = forward(numbers, chain.weights, backend)
+    increments = _log_increments(numbers, chain, totals)
+    log_normaliser = compensated_sum(increments)
+    probs = _blank_padding(messages if numbers is SCALED else jnp.exp(messages), chain.weights.active)
+    if numbers is not SCALED:
+        return Filtered(probs, increments, log_normaliser)
+    underflow = lax.cond(
+        jnp.any(_doubtful(chain.weights, totals)),
+        lambda: smoothed(log_initial, log_transitions, log_nodes, lengths, semiring, backend).underflow,
+        lambda: jnp.zeros(log_normaliser.shape, bool),
+    )
+    return Filtered(
+        jnp.where(underflow[..., None], jnp.nan, probs),
+        jnp.where(underflow, jnp.nan, increments),
+        jnp.where(underflow, jnp.nan, log_normaliser),
+    )
+
+
+def smoothed(log_initial, log_transitions, log_nodes, lengths, semiring: str, backend: str) -> Smoothed:
+    """Forward-backward, batch-major."""
+    numbers = SEMIRINGS[semiring]
+    chain = lift(log_initial, log_transitions, log_nodes, lengths, numbers)
+    weights = chain.weights
+    messages, totals = forward(numbers, weights, backend)
+    ahead, behind, ahead_totals = backward(numbers, weights, backend)
+    if numbers is SCALED:
+        agreement = messages[:-1] * behind
+        overlap = agreement.sum(-1)
+        divisor = jnp.where(overlap > 0, overlap, 1.0)[..., None]
+        before = agreement / divisor
+        expected = _expected_transitions_scaled(messages[:-1] / divisor, ahead, weights)
+        marginals = jnp.concatenate([before, messages[-1:]])
+        underflow = _underflows(log_initial, log_transitions, log_nodes, lengths, weights, totals, ahead_totals, overlap)
+    else:
+        agreement = messages[:-1] + behind
+        overlap = log_sum_exp(agreement, -1)
+        divisor = jnp.where(jnp.isfinite(overlap), overlap, 0.0)[..., None]
+        expected = _expected_transitions_log(messages[:-1] - divisor, ahead, weights)
+        marginals = jnp.exp(jnp.concatenate([agreement - divisor, messages[-1:]]))
+        underflow = jnp.zeros(totals.shape[1:], bool)
+    log_normaliser = compensated_sum(_log_increments(numbers, chain, totals))
+    marginals = jnp.moveaxis(_blank_padding(marginals, weights.active), 0, -2)
+    if weights.per_step:
+        expected = jnp.moveaxis(expected, 0, -3)
+    spread = underflow.reshape(underflow.shape + (1,) * (expected.ndim - underflow.ndim))
+    return Smoothed(
+        jnp.where(underflow, jnp.nan, log_normaliser),
+        jnp.where(underflow[..., None, None], jnp.nan, marginals),
+        jnp.where(spread, jnp.nan, expected),
+        underflow,
+    )
+
+
+def _log_increments(semiring: Semiring, chain: Chain, totals: Array) -> Array:
+    increments = semiring.log(totals) + chain.step_scales
+    return increments if chain.weights.active is None else jnp.where(chain.weights.active, increments, 0.0)
+
+
+def _blank_padding(per_step: Array, active: Array | None) -> Array:
+    return per_step if active is None else jnp.where(active[..., None], per_step, 0.0)
+
+
+def _expected_transitions_scaled(before: Array, ahead: Array, weights: Weights) -> Array:
+    if weights.per_step:
+        return before[..., :, None] * weights.edges * ahead[..., None, :]
+    return weights.edges * summed_outer_product(before, ahead)
+
+
+def _expected_transitions_log(before: Array, ahead: Array, weights: Weights) -> Array:
+    if weights.per_step:
+        return jnp.exp(before[..., :, None] + weights.edges + ahead[..., None, :])
+
+    def step(total: tuple[Array, Array], inputs: tuple[Array, Array]):
+        # Kahan: one long running sum, which float32 would otherwise stop adding to.
+        left, right = inputs
+        term = jnp.exp(left[..., :, None] + weights.edges + right[..., None, :]) - total[1]
+        raised = total[0] + term
+        return (raised, (raised - total[0]) - term), None
+
+    start = jnp.zeros(before.shape[1:] + before.shape[-1:], before.dtype)
+    return lax.scan(step, (start, start), (before, ahead))[0][0]
+
+
+def _smallest_trusted(dtype, num_states: int) -> float:
+    return 4 * num_states * float(jnp.finfo(dtype).tiny) / float(jnp.finfo(dtype).eps)
+
+
+def _doubtful(weights: Weights, totals: Array) -> Array:
+    """Whether some predicted probability could be so small that underflowed weights matter to it, [...].
+
+    Every predicted probability is at least the smallest edge, so when that is not tiny nothing lost can come back.
+    """
+    edges = weights.edges.min((-1, -2))
+    if weights.per_step:
+        edges = edges.min(0, initial=1.0)
+    real = totals if weights.active is None else jnp.where(weights.active, totals, 1.0)
+    return edges * real.min(0) < _smallest_trusted(totals.dtype, weights.nodes.shape[-1])
+
+
+def _underflows(
+    log_initial, log_transitions, log_nodes, lengths, weights: Weights, totals: Array, ahead_totals: Array, overlap: Array
+) -> Array:
+    """Whether weight that matters was lost, [...]; a chain that has no path at all has lost nothing."""
+    real = totals
+    if weights.active is not None:
+        real = jnp.where(weights.active, totals, 1.0)
+        ahead_totals = jnp.where(weights.active[1:], ahead_totals, 1.0)
+    trust = jnp.concatenate([jnp.minimum(real[:-1], ahead_totals) * overlap, real[-1:]]).min(0)
+    lost = trust < _smallest_trusted(totals.dtype, weights.nodes.shape[-1])
+    no_mass = real.min(0) == 0
+    impossible = lax.cond(
+        jnp.any(no_mass),
+        lambda: ~_has_path(log_initial, log_transitions, log_nodes, lengths),
+        lambda: jnp.zeros(lost.shape, bool),
+    )
+    return lost & ~impossible
+
+
+def _has_path(log_initial, log_transitions, log_nodes, lengths) -> Array:
+    """Whether any path has only finite potentials, [...]."""
+    per_step = log_transitions.ndim == log_nodes.ndim + 1
+    nodes = jnp.moveaxis(log_nodes > -jnp.inf, -2, 0)
+    edges = log_transitions > -jnp.inf
+    steps = jnp.arange(1, nodes.shape[0])
+
+    def step(reached: Array, inputs):
+        node, edge, t = inputs
+        onward = (reached[..., :, None] & (edges if edge is None else edge)).any(-2) & node
+        return (onward if lengths is None else jnp.where((t < lengths)[..., None], onward, reached)), None
+
+    start = jnp.broadcast_to(log_initial > -jnp.inf, nodes.shape[1:]) & nodes[0]
+    return lax.scan(step, start, (nodes[1:], jnp.moveaxis(edges, -3, 0) if per_step else None, steps))[0].any(-1)
