@@ -1,5 +1,7 @@
 """Data: sequences, recordings by name, simulators."""
 
+from latentgate.data import simulators
+from latentgate.data.recordings import RECORDINGS, Recording, RecordingUnavailable, load
 from latentgate.data.sequences import Sequences
 
-__all__ = ["Sequences"]
+__all__ = ["RECORDINGS", "Recording", "RecordingUnavailable", "Sequences", "load", "simulators"]

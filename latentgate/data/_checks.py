@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numbers
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,44 +19,36 @@ def as_float_array(value: Any, what: str) -> np.ndarray:
         ValueError: if `value` is ragged.
     """
     try:
-        if isinstance(value, np.ma.MaskedArray):
-            value = value.astype(np.float64).filled(np.nan)
+        if np.ma.isMaskedArray(value) and value.dtype.kind in "biuf":
+            value = np.where(np.ma.getmaskarray(value), np.nan, np.ma.getdata(value))
         array = np.asarray(value)
     except ValueError as error:
         raise ValueError(f"{what} cannot be read as one array ({error}); expected rows of equal length.") from error
     if array.dtype.kind == "c":
-        raise TypeError(f"{what} has complex dtype {array.dtype}; expected real numbers. Pass real and imaginary parts as features.")
+        raise TypeError(
+            f"{what} has complex dtype {array.dtype}; expected real numbers. Pass real and imaginary parts apart."
+        )
     if array.dtype.kind in "mM":
-        raise TypeError(f"{what} has dtype {array.dtype}; expected real numbers. Convert dates and durations to seconds.")
+        raise TypeError(f"{what} has dtype {array.dtype}; expected real numbers. Convert dates and times to seconds.")
     if array.dtype.kind not in "biuf":
         raise TypeError(
-            f"{what} has dtype {array.dtype}; expected real numbers. Convert it first, for instance with .astype(float), "
-            "and mark missing entries with NaN."
+            f"{what} has dtype {array.dtype}; expected real numbers. Convert it first, for instance with "
+            ".astype(float), and mark missing entries with NaN."
         )
     return array.astype(np.float64)
 
 
 def _as_list(value: Any, argument: str, columns: str) -> list[Any]:
     """A list with one entry per sequence from a list, a tuple or one [sequence, time, column] array."""
-    if isinstance(value, (str, bytes, Mapping)) or value is None:
-        raise TypeError(
-            f"`{argument}` is of type {type(value).__name__}; expected a list with one [time, {columns}] array per sequence."
-        )
-    if isinstance(value, (list, tuple)):
-        return list(value)
+    expected = f"expected a list with one [time, {columns}] array per sequence"
     dimensions = getattr(value, "ndim", None)
-    if dimensions is None:
-        try:
-            return list(value)
-        except TypeError as error:
-            raise TypeError(
-                f"`{argument}` is of type {type(value).__name__}; expected a list with one [time, {columns}] array per sequence."
-            ) from error
-    if dimensions == 3 or (dimensions == 1 and getattr(value, "dtype", None) == object):
+    if isinstance(value, (str, bytes, Mapping)) or (dimensions is None and not isinstance(value, Iterable)):
+        raise TypeError(f"`{argument}` is of type {type(value).__name__}; {expected}.")
+    if dimensions in (None, 3) or (dimensions == 1 and np.asarray(value).dtype.kind == "O"):
         return list(value)
     raise ValueError(
-        f"`{argument}` is one array with {dimensions} dimensions; expected a list with one [time, {columns}] array per sequence, "
-        f"or one [sequence, time, {columns}] array. Wrap a single sequence in a list: {argument}=[array]."
+        f"`{argument}` is one array with {dimensions} dimensions; {expected}, or one [sequence, time, {columns}] "
+        f"array. Wrap a single sequence in a list: {argument}=[array]."
     )
 
 
@@ -82,8 +74,8 @@ def check_arrays(value: Any, argument: str, columns: str = "feature") -> list[np
             raise ValueError(f"{what} has no {columns}s (shape {array.shape}); expected at least one column.")
         if arrays and array.shape[1] != arrays[0].shape[1]:
             raise ValueError(
-                f"{what} has {array.shape[1]} {columns}s but sequence 0 has {arrays[0].shape[1]}; expected the same number in "
-                "every sequence. Fill a column that was not recorded with NaN (observations) or 0 (inputs)."
+                f"{what} has {array.shape[1]} {columns}s but sequence 0 has {arrays[0].shape[1]}; expected the same "
+                "number in every sequence. Fill a column that was not recorded with NaN (observations) or 0 (inputs)."
             )
         arrays.append(array)
     return arrays
@@ -97,13 +89,13 @@ def check_observations(value: Any, argument: str) -> list[np.ndarray]:
         if infinite.size:
             step, feature = infinite[0]
             raise ValueError(
-                f"sequence {index} of `{argument}` is infinite at step {step}, feature {feature}; expected finite numbers. "
-                "Mark missing entries with NaN."
+                f"sequence {index} of `{argument}` is infinite at step {step}, feature {feature}; expected finite "
+                "numbers. Mark missing entries with NaN."
             )
         if np.isnan(array).all():
             raise ValueError(
-                f"every entry of sequence {index} of `{argument}` is missing (NaN); expected at least one observed entry. "
-                "Leave the sequence out."
+                f"every entry of sequence {index} of `{argument}` is missing (NaN); expected at least one observed "
+                "entry. Leave the sequence out."
             )
     return arrays
 
@@ -130,8 +122,8 @@ def check_inputs(inputs: Any, lengths: Sequence[int]) -> dict[str, list[np.ndarr
             if bad.size:
                 step, column = bad[0]
                 raise ValueError(
-                    f"sequence {index} of `{argument}` is {array[step, column]} at step {step}, input {column}; expected finite "
-                    "numbers. Inputs cannot be missing: fill them in, or mark the observations of that step as missing (NaN)."
+                    f"sequence {index} of `{argument}` is {array[step, column]} at step {step}, input {column}; "
+                    "expected finite numbers. Inputs cannot be missing: fill them in before."
                 )
         checked[name] = arrays
     return checked
@@ -150,7 +142,7 @@ def check_times(times: Any, lengths: Sequence[int]) -> list[np.ndarray] | None:
         what = f"sequence {index} of `times`"
         array = as_float_array(entry, what)
         if array.shape != (length,):
-            raise ValueError(f"{what} has shape {array.shape}; expected ({length},), one time per step of the observations.")
+            raise ValueError(f"{what} has shape {array.shape}; expected ({length},), one time per step.")
         bad = np.flatnonzero(~np.isfinite(array))
         if bad.size:
             raise ValueError(f"{what} is {array[bad[0]]} at step {bad[0]}; expected finite times.")
@@ -158,8 +150,8 @@ def check_times(times: Any, lengths: Sequence[int]) -> list[np.ndarray] | None:
         if bad.size:
             step = bad[0] + 1
             raise ValueError(
-                f"{what} is not strictly increasing: {array[step]} at step {step} follows {array[step - 1]}. Sort the steps by "
-                "time and merge steps at equal times."
+                f"{what} is not strictly increasing: {array[step]} at step {step} follows {array[step - 1]}. Sort the "
+                "steps by time and merge steps at equal times."
             )
         checked.append(array)
     return checked
@@ -168,7 +160,7 @@ def check_times(times: Any, lengths: Sequence[int]) -> list[np.ndarray] | None:
 def check_count(entries: Sequence[Any] | np.ndarray, expected: int, argument: str) -> None:
     """Raises ValueError unless `entries` has one entry per sequence."""
     if len(entries) != expected:
-        raise ValueError(f"`{argument}` has {len(entries)} entries but there are {expected} sequences; expected one each.")
+        raise ValueError(f"`{argument}` has {len(entries)} entries for {expected} sequences; expected one each.")
 
 
 def check_names(names: Any, expected: int, argument: str, columns: str = "feature") -> tuple[str, ...] | None:
@@ -176,7 +168,7 @@ def check_names(names: Any, expected: int, argument: str, columns: str = "featur
     if names is None:
         return None
     if isinstance(names, str):
-        raise TypeError(f"`{argument}` is the string {names!r}; expected a list of {expected} strings, one per {columns}.")
+        raise TypeError(f"`{argument}` is the string {names!r}; expected a list of strings, one per {columns}.")
     names = tuple(str(name) if isinstance(name, np.str_) else name for name in names)
     wrong = [name for name in names if not isinstance(name, str)]
     if wrong:
@@ -193,22 +185,26 @@ def check_input_names(names: Any, num_inputs: Mapping[str, int]) -> dict[str, tu
     if not isinstance(names, Mapping):
         if len(num_inputs) != 1:
             raise ValueError(
-                f"`input_names` is a list but there are {len(num_inputs)} input sets ({', '.join(num_inputs) or 'none'}); "
+                f"`input_names` is a list for {len(num_inputs)} input sets ({', '.join(num_inputs) or 'none'}); "
                 "expected a mapping from the name of an input set to the names of its columns."
             )
         names = {next(iter(num_inputs)): names}
     for name in names:
         if name not in num_inputs:
-            raise ValueError(f"`input_names` names the input set {name!r}; there are: {', '.join(num_inputs) or 'none'}.")
-    checked = {name: check_names(value, num_inputs[name], f"input_names[{name!r}]", "input") for name, value in names.items()}
-    return {name: value for name, value in checked.items() if value is not None}
+            raise ValueError(f"`input_names` has the input set {name!r}; there are: {', '.join(num_inputs) or 'none'}.")
+    checked = {}
+    for name, value in names.items():
+        columns = check_names(value, num_inputs[name], f"input_names[{name!r}]", "input")
+        if columns is not None:
+            checked[name] = columns
+    return checked
 
 
 def check_labels(values: Any, expected: int, argument: str) -> np.ndarray:
     """A one-dimensional array of numbers, booleans or strings, one entry per sequence."""
     array = np.asarray(values)
     if array.dtype.kind not in "biufU":
-        raise TypeError(f"`{argument}` has dtype {array.dtype}; expected numbers, booleans or strings, one per sequence.")
+        raise TypeError(f"`{argument}` has dtype {array.dtype}; expected numbers, booleans or strings.")
     if array.ndim != 1:
         raise ValueError(f"`{argument}` has {array.ndim} dimensions; expected one entry per sequence ({expected}).")
     check_count(array, expected, argument)
@@ -235,7 +231,9 @@ def check_events(events: Any, expected: int) -> dict[str, list[np.ndarray]]:
         for index, entry in enumerate(entries):
             times = np.atleast_1d(as_float_array(entry, f"sequence {index} of `{argument}`"))
             if times.ndim != 1 or not np.isfinite(times).all():
-                raise ValueError(f"sequence {index} of `{argument}` is not a list of finite times; expected seconds from its start.")
+                raise ValueError(
+                    f"sequence {index} of `{argument}` is {entry!r}; expected a flat list of finite times in s."
+                )
             checked[name].append(times)
     return checked
 
@@ -249,38 +247,6 @@ def check_bin_width(bin_width: Any) -> float | None:
     if not 0 < float(bin_width) < np.inf:
         raise ValueError(f"`bin_width` is {bin_width!r}; expected a positive number of seconds.")
     return float(bin_width)
-
-
-def check_session_lengths(session_starts: Any, lengths: Any, total: int) -> np.ndarray:
-    """Lengths of the sessions of one concatenated array from exactly one of `session_starts` and `lengths`."""
-    if (session_starts is None) == (lengths is None):
-        found = "neither" if lengths is None else "both"
-        raise ValueError(f"exactly one of `session_starts` and `lengths` is expected; found {found}.")
-    argument, given = ("session_starts", session_starts) if lengths is None else ("lengths", lengths)
-    array = np.asarray(given)
-    if array.ndim != 1 or array.size == 0:
-        raise ValueError(f"`{argument}` has shape {array.shape}; expected a non-empty list of integers, one per session.")
-    if array.dtype.kind not in "iu":
-        raise TypeError(f"`{argument}` has dtype {array.dtype}; expected integers.")
-    array = array.astype(np.int64)
-    if lengths is not None:
-        if (array < 1).any():
-            index = int(np.flatnonzero(array < 1)[0])
-            raise ValueError(f"`lengths[{index}]` is {array[index]}; expected at least one step per session. Leave empty ones out.")
-        if array.sum() != total:
-            raise ValueError(f"`lengths` sum to {array.sum()} but `array` has {total} steps; expected the two to be equal.")
-        return array
-    if array[0] != 0:
-        raise ValueError(f"`session_starts` begins with {array[0]}; expected 0, the first step of the first session.")
-    steps = np.flatnonzero(np.diff(array) <= 0)
-    if steps.size:
-        index = int(steps[0]) + 1
-        raise ValueError(
-            f"`session_starts` is not strictly increasing: {array[index]} at position {index} follows {array[index - 1]}."
-        )
-    if array[-1] >= total:
-        raise ValueError(f"`session_starts` ends with {array[-1]} but `array` has {total} steps; expected starts below {total}.")
-    return np.diff(np.append(array, total))
 
 
 def pad(arrays: Sequence[np.ndarray], repeat_last: bool = False) -> np.ndarray:

@@ -41,13 +41,14 @@ def cut_trials(
 ) -> Sequences:
     """Spike counts of every trial, one sequence each, in chronological order.
 
-    A trial runs from 5 s before lever-in to 30 s after the port entry that collects the reward (rewarded) or to 90 s after lever-in
-    (unrewarded). A rewarded trial whose reward was never collected has no such port entry before the next lever-in; it ends like an
-    unrewarded one, 90 s after lever-in, or at the next lever-in if that is earlier, and stays labelled rewarded.
+    A trial runs from 5 s before lever-in to 30 s after the port entry that collects the reward (rewarded) or to 90 s
+    after lever-in (unrewarded). A rewarded trial whose reward was never collected has no such port entry before the
+    next lever-in (the recording has none of these); it ends like an unrewarded one, 90 s after lever-in, or at the next
+    lever-in if that is earlier, and stays labelled rewarded.
 
-    In the recording each of the 71 trials but the last runs 2.6 to 5 s into the next: the last seconds of a trial are the first of the
-    next, 264 s of 4 792 s in all. With `overlap="keep"` these seconds are in both, so neighbouring trials on the two sides of a
-    train-test split share them; with "trim" a trial ends where the next one begins.
+    In the recording every trial but the last runs 2.6 to 5 s into the next: the last seconds of a trial are the first
+    of the next, 264 s of 4 792 s in all. With `overlap="keep"` these seconds are in both, so neighbouring trials on the
+    two sides of a train-test split share them; with "trim" a trial ends where the next one begins.
 
     Args:
         spikes: spike times of each unit in s.
@@ -57,8 +58,9 @@ def cut_trials(
         overlap: "keep" or "trim".
 
     Returns:
-        Counts [trial, time, unit] with the label "rewarded", the events "lever in", "lever press", "lever retracts" and "port entry"
-        (every one within the trial's bins, in s from its start), and names "unit 12" by the position in `spikes`, counted from 0.
+        Counts [trial, time, unit] with the label "rewarded", the events "lever in", "lever press", "lever retracts" and
+        "port entry" (every one within the trial's bins, in s from its start), and names "unit 12" by the position in
+        `spikes`, counted from 0.
 
     Raises:
         ValueError: options out of range, or no unit above `minimum_rate`.
@@ -77,7 +79,9 @@ def cut_trials(
     starts, ends, rewarded = _trials(events)
     if overlap == "trim":
         ends[:-1] = np.minimum(ends[:-1], starts[1:])
-    counts = [_counts([spikes[unit] for unit in kept], start, end, bin_width) for start, end in zip(starts, ends, strict=True)]
+    counts = [
+        _counts([spikes[unit] for unit in kept], start, end, bin_width) for start, end in zip(starts, ends, strict=True)
+    ]
     binned_ends = starts + [len(trial) * bin_width for trial in counts]
     marks = {
         "lever in": (_LEVER_IN_REWARDED, _LEVER_IN_UNREWARDED),

@@ -64,12 +64,16 @@ RECORDINGS: dict[str, Recording] = {
 
 
 def load(
-    name_or_path: str | os.PathLike[str], *, cache: str | os.PathLike[str] | None = None, download: bool = True, **options: Any
+    name_or_path: str | os.PathLike[str],
+    *,
+    cache: str | os.PathLike[str] | None = None,
+    download: bool = True,
+    **options: Any,
 ) -> Sequences:
     """Loads a recording by its name, or a file written by `Sequences.save`.
 
-    A public recording is looked for in the folder that the environment variable LATENTGATE_DATA names, then in the cache, and is then
-    downloaded into the cache; its SHA-256 is checked each time.
+    A public recording is looked for in the folder that the environment variable LATENTGATE_DATA names, then in the
+    cache, and is then downloaded into the cache; its SHA-256 is checked each time.
 
     Args:
         name_or_path: a name in `RECORDINGS` ("rat_insula", "simulated_insula"), or the path of a .npz or .nc file.
@@ -96,7 +100,9 @@ def load(
     known = list(inspect.signature(reader).parameters)[1:]
     for option in options:
         if option not in known:
-            raise TypeError(f"`{option}` is no option of the recording {name_or_path!r}; it has: {', '.join(known) or 'none'}.")
+            raise TypeError(
+                f"`{option}` is no option of the recording {name_or_path!r}; it has: {', '.join(known) or 'none'}."
+            )
     return reader(find(str(name_or_path), cache=cache, download=download), **options)
 
 
@@ -127,7 +133,9 @@ def _load_path(name_or_path: str | os.PathLike[str], options: dict[str, Any]) ->
             "Pass one of them or the path of a .npz or .nc file."
         )
     if options:
-        raise TypeError(f"`{next(iter(options))}` is an option of named recordings only; files written by Sequences.save have none.")
+        raise TypeError(
+            f"`{next(iter(options))}` is an option of named recordings only; files written by Sequences.save have none."
+        )
     return storage.read(path)
 
 
@@ -139,7 +147,8 @@ def _find_bundled(name: str, recording: Recording, looked: list[str]) -> Path:
             return path
         looked.append(str(path))
     raise RecordingUnavailable(
-        f"the file of the recording {name!r} is missing. Looked in: {'; '.join(looked)}. Make it with: python -m latentgate.data.bundled"
+        f"the file of the recording {name!r} is missing. Looked in: {'; '.join(looked)}. "
+        "Make it with: python -m latentgate.data.bundled"
     )
 
 
@@ -172,14 +181,16 @@ def _find_cached(
             looked.append(f"{recording.url} (download failed: {type(error).__name__}: {error})")
             reason = error
     raise RecordingUnavailable(
-        f"the recording {name!r} cannot be had. Looked in: {'; '.join(looked)}. Download {recording.url} on a machine with a connection, "
-        f"save it as {recording.file}, and name its folder in the environment variable LATENTGATE_DATA."
+        f"the recording {name!r} cannot be had. Looked in: {'; '.join(looked)}. "
+        f"Download {recording.url} on a machine with a connection, save it as {recording.file}, and name its folder in "
+        "the environment variable LATENTGATE_DATA."
     ) from reason
 
 
 def _download(recording: Recording, folder: Path) -> Path:
     import pooch
 
+    downloader: Any = pooch.HTTPDownloader(timeout=30)
     try:
         return Path(
             pooch.retrieve(
@@ -187,13 +198,13 @@ def _download(recording: Recording, folder: Path) -> Path:
                 known_hash=f"sha256:{recording.sha256}",
                 fname=recording.file,
                 path=folder,
-                downloader=pooch.HTTPDownloader(timeout=30),
+                downloader=downloader,
             )
         )
     except ValueError as error:
         raise ValueError(
-            f"what was downloaded from {recording.url} has a wrong SHA-256; expected {recording.sha256}. Nothing was kept; try again, "
-            "and if it stays so, the file has been replaced."
+            f"what was downloaded from {recording.url} has a wrong SHA-256; expected {recording.sha256}. "
+            "Nothing was kept; try again, and if it stays so, the file has been replaced."
         ) from error
 
 
@@ -206,5 +217,6 @@ def sha256(path: Path) -> str:
 def _check_hash(path: Path, recording: Recording) -> None:
     if recording.sha256 is not None and (found := sha256(path)) != recording.sha256:
         raise ValueError(
-            f"{path} has the SHA-256 {found}; expected {recording.sha256}. It is damaged or another file: replace or remove it."
+            f"{path} has the SHA-256 {found}; expected {recording.sha256}. It is damaged or another file: "
+            "replace or remove it."
         )

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.core
 import numpy as np
 
-from latentgate.data import _checks
+from latentgate.data import _checks, _sessions, splits
 
 _LEAVES = ("values", "observed", "lengths", "inputs", "times")
 
@@ -20,10 +21,10 @@ _LEAVES = ("values", "observed", "lengths", "inputs", "times")
 class Sequences:
     """Observed sequences (trials or sessions), independent of each other given the parameters.
 
-    Build it with `from_arrays`, `from_concatenated` or `latentgate.load`; the constructor itself checks nothing. It is a
-    JAX pytree: the leaves are `values`, `observed`, `lengths`, `inputs` and `times`; `complete`, the names of the input
-    sets and whether there are times are static. The annotations below are no part of it: a copy made by a JAX transformation has
-    none, and two `Sequences` of equal shapes share one compiled program whatever their annotations.
+    Build it with `from_arrays`, `from_concatenated` or `latentgate.load`; the constructor itself checks nothing. It is
+    a JAX pytree: the leaves are `values`, `observed`, `lengths`, `inputs` and `times`; `complete`, the names of the
+    input sets and whether there are times are static. The annotations below are no part of it: a copy made by a JAX
+    transformation has none, and two `Sequences` of equal shapes share one compiled program whatever their annotations.
 
     Attributes:
         values: float64 [sequence, time, feature]; 0 at missing entries and in the padding.
@@ -35,7 +36,7 @@ class Sequences:
         names: Annotation: names of the features, or None.
         input_names: Annotation: {name of an input set: names of its columns}.
         labels: Annotation: {name: array [sequence]}, for instance "rewarded".
-        events: Annotation: {name: list with one array of event times per sequence}, in s from the start of the sequence.
+        events: Annotation: {name: list with one array of event times per sequence}, in s from its start.
         groups: Annotation: array [sequence] of session labels, or None; splits never cut a group.
         bin_width: Annotation: width of a time step in s, or None.
 
@@ -97,7 +98,15 @@ class Sequences:
             (False, {'inputs': 2})
         """
         return cls._build(
-            _checks.check_observations(arrays, "arrays"), inputs, times, names, input_names, labels, events, groups, bin_width
+            _checks.check_observations(arrays, "arrays"),
+            inputs,
+            times,
+            names,
+            input_names,
+            labels,
+            events,
+            groups,
+            bin_width,
         )
 
     @classmethod
@@ -134,26 +143,7 @@ class Sequences:
             >>> Sequences.from_concatenated(np.arange(10.0), lengths=[4, 6]).lengths.tolist()
             [4, 6]
         """
-        whole = _checks.as_float_array(array, "`array`")
-        if whole.ndim not in (1, 2):
-            raise ValueError(f"`array` has {whole.ndim} dimensions; expected [time, feature]. Use from_arrays for several arrays.")
-        if len(whole) == 0:
-            raise ValueError(f"`array` is empty (shape {whole.shape}); expected at least one time step.")
-        cuts = np.cumsum(_checks.check_session_lengths(session_starts, lengths, len(whole)))[:-1]
-
-        def cut(value: Any, argument: str) -> list[np.ndarray]:
-            rows = _checks.as_float_array(value, f"`{argument}`")
-            if rows.ndim == 0 or len(rows) != len(whole):
-                raise ValueError(f"`{argument}` has shape {rows.shape} but `array` has {len(whole)} steps; expected one row per step.")
-            return np.split(rows, cuts)
-
-        if isinstance(inputs, Mapping):
-            inputs = {name: cut(value, f"inputs[{name!r}]") for name, value in inputs.items()}
-        elif inputs is not None:
-            inputs = cut(inputs, "inputs")
-        if times is not None:
-            times = cut(times, "times")
-        sessions = _checks.check_observations(np.split(whole, cuts), "array")
+        sessions, inputs, times = _sessions.cut(array, session_starts, lengths, inputs, times)
         return cls._build(sessions, inputs, times, names, input_names, labels, events, groups, bin_width)
 
     @classmethod
@@ -210,7 +200,7 @@ class Sequences:
     @property
     def num_steps(self) -> int:
         """Number of real steps, summed over the sequences (a traced scalar inside jit)."""
-        total = self.lengths.sum()
+        total: Any = self.lengths.sum()
         return total if isinstance(total, jax.core.Tracer) else int(total)
 
     @property
@@ -232,7 +222,7 @@ class Sequences:
         Raises:
             TypeError, ValueError, IndexError: not indices, nothing chosen, or an index out of range.
         """
-        chosen = self._indices(which)
+        chosen = splits.as_indices(which, self.num_sequences)
         lengths = np.asarray(self.lengths)[chosen]
         longest = int(lengths.max())
         observed = np.asarray(self.observed)[chosen, :longest]
@@ -252,25 +242,6 @@ class Sequences:
             bin_width=self.bin_width,
         )
 
-    def _indices(self, which: Any) -> np.ndarray:
-        if isinstance(which, slice):
-            which = np.arange(self.num_sequences)[which]
-        indices = np.atleast_1d(np.asarray(which))
-        if indices.ndim != 1 or indices.size == 0:
-            raise ValueError(f"`which` has shape {indices.shape}; expected at least one index in a flat list.")
-        if indices.dtype.kind == "b":
-            _checks.check_count(indices, self.num_sequences, "which")
-            indices = np.flatnonzero(indices)
-            if indices.size == 0:
-                raise ValueError("`which` is False for every sequence; expected at least one True.")
-        if indices.dtype.kind not in "iu":
-            raise TypeError(f"`which` has dtype {indices.dtype}; expected integers or booleans.")
-        indices = indices.astype(np.int64)
-        wrong = indices[(indices < -self.num_sequences) | (indices >= self.num_sequences)]
-        if wrong.size:
-            raise IndexError(f"`which` holds {wrong[0]}; expected indices of {self.num_sequences} sequences.")
-        return indices % self.num_sequences
-
     def to_list(self) -> list[np.ndarray]:
         """One [time, feature] array per sequence, NaN at missing entries."""
         filled = np.where(self.observed, self.values, np.nan)
@@ -283,19 +254,15 @@ class Sequences:
             fraction: share of the groups (of the sequences without groups) that goes to the training part.
             seed: seed of the draw; the same seed gives the same parts.
         """
-        from latentgate.data.splits import split_indices
-
-        train, test = split_indices(self._group_list(), fraction, seed)
+        train, test = splits.split_indices(self._group_list(), fraction, seed)
         return self.select(train), self.select(test)
 
     def folds(self, num_folds: int) -> list[tuple[np.ndarray, np.ndarray]]:
         """(train indices, test indices) of each fold of a blocked cross-validation; no group is cut.
 
-        Groups (sequences without groups) are dealt in turn in their order of appearance, so every fold spans the recording.
+        Groups (sequences without groups) are dealt in turn in their order of appearance: each fold spans the recording.
         """
-        from latentgate.data.splits import fold_indices
-
-        return fold_indices(self._group_list(), num_folds)
+        return splits.fold_indices(self._group_list(), num_folds)
 
     def _group_list(self) -> np.ndarray:
         return np.arange(self.num_sequences) if self.groups is None else self.groups
@@ -304,7 +271,7 @@ class Sequences:
         """The same sequences with these input sets in place of the present ones (None: without inputs).
 
         Args:
-            inputs: as in `from_arrays`, or padded [sequence, time, input] arrays of the shape of `values`, alone or by name.
+            inputs: as in `from_arrays`; padded [sequence, time, input] arrays that fit `values` are cut to the lengths.
             input_names: as in `from_arrays`.
         """
         lengths = [int(length) for length in self.lengths]
@@ -331,9 +298,8 @@ class Sequences:
         return save(self, path)
 
     def __repr__(self) -> str:
-        if not all(isinstance(leaf, (np.ndarray, jax.Array)) for leaf in (self.values, self.observed, self.lengths)) or any(
-            isinstance(leaf, jax.core.Tracer) for leaf in (self.values, self.observed, self.lengths)
-        ):
+        leaves = (self.values, self.observed, self.lengths)
+        if any(isinstance(leaf, jax.core.Tracer) or not isinstance(leaf, (np.ndarray, jax.Array)) for leaf in leaves):
             return f"Sequences(values={self.values!r}, complete={self.complete})"
         lengths = np.asarray(self.lengths)
         shortest, longest = int(lengths.min()), int(lengths.max())

@@ -24,7 +24,7 @@ class OneHotSimulation:
         types: int [state, N, N]: 0 inhibitory, 1 none, 2 excitatory.
         type_prior: [N, N, 3], probabilities of (inhibitory, none, excitatory), shared by the states.
         strengths: [state, N, N], positive.
-        bias: [N], shared by the states.
+        bias: [N], shared by the states (the bundled recording: [state, N]).
         transition: [state, state], from row to column.
         initial: [state], law of the first state.
         basis: [lag]; basis[k - 1] multiplies the counts k bins back.
@@ -95,9 +95,9 @@ def simulate_one_hot_hmm_glm(
 ) -> OneHotSimulation:
     """Simulates the benchmark of the one-hot HMM-GLM (the fully specified demonstration beside Li et al., ICLR 2024).
 
-    Counts of neuron n in bin t: Poisson(link(b_n + sum_m w^s_nm sum_k basis_k x_{t-k,m})), with no counts before the first bin. For
-    each ordered pair (n, m), self-coupling included: a0 ~ Dirichlet(type_concentration); in each state the type is the arg-max of a
-    Gumbel-Softmax sample around a0, and the strength is log(1 + 3 u), u ~ U(0, 1).
+    Counts of neuron n in bin t: Poisson(link(b_n + sum_m w^s_nm sum_k basis_k x_{t-k,m})), with no counts before the
+    first bin. For each ordered pair (n, m), self-coupling included: a0 ~ Dirichlet(type_concentration); in each state
+    the type is the arg-max of a Gumbel-Softmax sample around a0, and the strength is log(1 + 3 u), u ~ U(0, 1).
 
     Args:
         seed: seed of `numpy.random.default_rng`.
@@ -116,9 +116,9 @@ def simulate_one_hot_hmm_glm(
 
     Example:
         >>> from latentgate.data import simulators
-        >>> simulation = simulators.simulate_one_hot_hmm_glm(0, num_states=2, num_neurons=4, num_steps=100, num_sequences=3)
+        >>> simulation = simulators.simulate_one_hot_hmm_glm(0, num_neurons=4, num_steps=100, num_sequences=3)
         >>> simulation.weights.shape
-        (2, 4, 4)
+        (5, 4, 4)
     """
     lengths = _lengths(num_steps, num_sequences)
     _check_positive(num_states=num_states, num_neurons=num_neurons, num_lags=num_lags)
@@ -209,7 +209,9 @@ def draw_connections(
     return types, strengths, type_prior
 
 
-def simulate_states(rng: np.random.Generator, initial: np.ndarray, transition: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+def simulate_states(
+    rng: np.random.Generator, initial: np.ndarray, transition: np.ndarray, lengths: np.ndarray
+) -> np.ndarray:
     """int [sequence, time] paths of a Markov chain, -1 in the padding.
 
     Args:
@@ -224,10 +226,12 @@ def simulate_states(rng: np.random.Generator, initial: np.ndarray, transition: n
     initial, transition = np.asarray(initial, float), np.asarray(transition, float)
     num_states = initial.shape[0]
     if transition.shape[-2:] != (num_states, num_states) or transition.ndim not in (2, 4):
-        raise ValueError(f"`transition` has shape {transition.shape}; expected ({num_states}, {num_states}) to fit `initial`.")
+        raise ValueError(
+            f"`transition` has shape {transition.shape}; expected {(num_states, num_states)} to fit `initial`."
+        )
     for argument, law in (("initial", initial), ("transition", transition)):
         if not ((law >= 0).all() and np.allclose(law.sum(-1), 1, rtol=0, atol=1e-10)):
-            raise ValueError(f"`{argument}` is no probability law; expected entries of at least 0 that sum to 1 in each row.")
+            raise ValueError(f"`{argument}` is no probability law; expected rows of entries >= 0 that sum to 1.")
     num_sequences, longest = len(lengths), int(np.max(lengths))
     uniform = rng.uniform(size=(num_sequences, longest))
     rows = np.arange(num_sequences)
@@ -253,7 +257,7 @@ def simulate_glm_counts(
     link: str = "sigmoid",
     bin_width: float = 1.0,
 ) -> np.ndarray:
-    """Poisson counts [sequence, time, neuron] with mean bin_width * link(bias + weights of the state @ filtered history).
+    """Poisson counts [sequence, time, neuron] of mean bin_width * link(bias + weights of the state @ filtered history).
 
     Args:
         rng: source of randomness.
@@ -280,10 +284,12 @@ def simulate_glm_counts(
         state = states[:, step]
         filtered = np.einsum("skn,k->sn", counts[:, step : step + len(basis)], reversed_basis)
         drive = (filtered @ senders).reshape(num_sequences, num_states, num_neurons)[rows, state] + biases[state]
-        means = bin_width * _LINKS[link](drive)
+        with np.errstate(over="ignore"):
+            means = bin_width * _LINKS[link](drive)
         if not (means < 1e6).all():
             raise ValueError(
-                f"the mean counts run away at step {step} (link {link!r}); expected a stable network. Use weaker excitation or 'sigmoid'."
+                f"the mean counts run away at step {step} with `link` {link!r}; expected a stable network. "
+                "Use weaker excitation or 'sigmoid'."
             )
         counts[:, step + len(basis)] = rng.poisson(means) * (state >= 0)[:, None]
     return counts[:, len(basis) :]
@@ -300,7 +306,9 @@ def _lengths(num_steps: int | Sequence[int], num_sequences: int) -> np.ndarray:
     _check_positive(num_sequences=num_sequences)
     lengths = np.asarray(num_steps)
     if lengths.dtype.kind not in "iu" or (lengths < 1).any() or lengths.shape not in ((), (num_sequences,)):
-        raise ValueError(f"`num_steps` is {num_steps!r}; expected a positive integer, or one for each of {num_sequences} sequences.")
+        raise ValueError(
+            f"`num_steps` is {num_steps!r}; expected a positive integer, or {num_sequences}, one per sequence."
+        )
     return np.broadcast_to(lengths, (num_sequences,)).astype(np.int64)
 
 

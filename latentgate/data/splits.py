@@ -1,4 +1,4 @@
-"""Splits of sequences into training and test parts that never cut a group (session)."""
+"""Choosing sequences: by index, and in training and test parts that never cut a group (session)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,32 @@ import numbers
 from typing import Any
 
 import numpy as np
+
+
+def as_indices(which: Any, num_sequences: int) -> np.ndarray:
+    """int [chosen] from indices (negative ones count from the end), a boolean array, a slice or one index.
+
+    Raises:
+        TypeError, ValueError, IndexError: not indices, nothing chosen, or an index out of range.
+    """
+    if isinstance(which, slice):
+        which = np.arange(num_sequences)[which]
+    indices = np.atleast_1d(np.asarray(which))
+    if indices.ndim != 1 or indices.size == 0:
+        raise ValueError(f"`which` has shape {indices.shape}; expected a flat list with at least one index.")
+    if indices.dtype.kind == "b":
+        if indices.size != num_sequences:
+            raise ValueError(f"`which` has {indices.size} booleans for {num_sequences} sequences; expected one each.")
+        indices = np.flatnonzero(indices)
+        if indices.size == 0:
+            raise ValueError("`which` is False for every sequence; expected at least one True.")
+    if indices.dtype.kind not in "iu":
+        raise TypeError(f"`which` has dtype {indices.dtype}; expected integers or booleans.")
+    indices = indices.astype(np.int64)
+    wrong = indices[(indices < -num_sequences) | (indices >= num_sequences)]
+    if wrong.size:
+        raise IndexError(f"`which` holds {wrong[0]}; expected indices of {num_sequences} sequences.")
+    return indices % num_sequences
 
 
 def group_numbers(groups: np.ndarray) -> np.ndarray:
@@ -29,11 +55,15 @@ def split_indices(groups: np.ndarray, fraction: float, seed: Any) -> tuple[np.nd
         ValueError: `fraction` not strictly between 0 and 1, or fewer than two groups.
     """
     if isinstance(fraction, bool) or not isinstance(fraction, numbers.Real) or not 0 < float(fraction) < 1:
-        raise ValueError(f"`fraction` is {fraction!r}; expected a number strictly between 0 and 1, the share of the training part.")
+        raise ValueError(
+            f"`fraction` is {fraction!r}; expected a number between 0 and 1 (both excluded), the training share."
+        )
     group = group_numbers(groups)
     count = int(group.max()) + 1
     if count < 2:
-        raise ValueError("there is only one group of sequences; expected at least two to split. Cut the recording into sessions.")
+        raise ValueError(
+            "found one group of sequences; expected two or more to split. Cut the recording into sessions."
+        )
     num_train = min(max(round(float(fraction) * count), 1), count - 1)
     chosen = np.random.default_rng(seed).permutation(count)[:num_train]
     in_train = np.isin(group, chosen)
@@ -58,7 +88,8 @@ def fold_indices(groups: np.ndarray, num_folds: int) -> list[tuple[np.ndarray, n
     group = group_numbers(groups)
     count = int(group.max()) + 1
     if not 2 <= num_folds <= count:
-        raise ValueError(f"`num_folds` is {num_folds}; expected 2 to {count}, the number of groups (sequences without groups).")
+        raise ValueError(f"`num_folds` is {num_folds}; expected 2 to {count}, the number of groups (or sequences).")
     return [
-        (np.flatnonzero(group % num_folds != fold), np.flatnonzero(group % num_folds == fold)) for fold in range(int(num_folds))
+        (np.flatnonzero(group % num_folds != fold), np.flatnonzero(group % num_folds == fold))
+        for fold in range(int(num_folds))
     ]

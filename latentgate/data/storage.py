@@ -58,7 +58,7 @@ def read(path: str | os.PathLike[str]) -> Sequences:
     path = Path(path)
     _check_suffix(path)
     if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path.absolute()}; expected a .npz or .nc file written by Sequences.save.")
+        raise FileNotFoundError(f"there is no file {path.absolute()}; expected one written by Sequences.save.")
     if path.suffix == ".npz":
         with np.load(path, allow_pickle=False) as archive:
             text = str(archive["header"]) if "header" in archive.files else None
@@ -83,10 +83,10 @@ def _check_header(text: str | None, path: Path) -> dict[str, Any]:
             header = None
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise ValueError(
-            f"{path} was not written by Sequences.save; read its arrays yourself and pass them to Sequences.from_arrays."
+            f"{path} was not written by Sequences.save; read its arrays and pass them to Sequences.from_arrays."
         )
     if header["version"] > VERSION:
-        raise ValueError(f"{path} has format version {header['version']}; expected at most {VERSION}. Update latentgate.")
+        raise ValueError(f"{path} has version {header['version']}; expected at most {VERSION}. Update latentgate.")
     return header
 
 
@@ -140,7 +140,9 @@ def _from_fields(header: dict[str, Any], fields: dict[str, np.ndarray]) -> Seque
         times=cut(fields["times"]) if "times" in fields else None,
         names=header["names"],
         input_names=header["input_names"],
-        labels={name: fields[f"label_{index}"].astype(kind) for index, (name, kind) in enumerate(header["labels"].items())},
+        labels={
+            name: fields[f"label_{index}"].astype(kind) for index, (name, kind) in enumerate(header["labels"].items())
+        },
         events={name: events(index) for index, name in enumerate(header["events"])},
         groups=fields["groups"].astype(header["groups"]) if header["groups"] else None,
         bin_width=header["bin_width"],

@@ -1,0 +1,176 @@
+"""What a model is: structure without parameters, which turns parameters and data into the potentials of a chain."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from collections.abc import Callable, Mapping
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import Array
+from numpyro.distributions import Distribution
+
+from latentgate.data import Sequences
+from latentgate.kernels import DiscreteChain, Filtered, Path, Smoothed
+
+Params = dict[str, Array]
+# A prior is a distribution, or a function of the parameters named before it that returns one (hierarchies).
+Prior = Distribution | Callable[[Params], Distribution]
+
+
+def resolve(prior: Prior, params: Mapping[str, Array]) -> Distribution:
+    """The prior itself, or the distribution it becomes given the parameters before it."""
+    return prior if isinstance(prior, Distribution) else prior(dict(params))
+
+
+def log_prior(priors: Mapping[str, Prior], params: Mapping[str, Array]) -> Array:
+    """Log-density of parameters in their natural space, scalar."""
+    return sum((resolve(prior, params).log_prob(params[name]).sum() for name, prior in priors.items()), start=jnp.zeros(()))
+
+
+def with_shape(prior: Distribution, shape: tuple[int, ...], name: str) -> Distribution:
+    """A prior for an array of `shape`: a scalar prior is repeated, a shaped one must fit.
+
+    Raises:
+        ValueError: if the prior's own shape does not broadcast to `shape`.
+    """
+    wanted = shape[: len(shape) - len(prior.event_shape)]
+    if prior.event_shape != shape[len(wanted) :]:
+        raise ValueError(f"prior of {name}: found event shape {prior.event_shape}, expected it to end an array of shape {shape}.")
+    try:
+        expanded = prior.expand(wanted)
+    except ValueError as error:
+        raise ValueError(
+            f"prior of {name}: found batch shape {prior.batch_shape}, expected one that broadcasts to {wanted}; "
+            "pass a scalar prior to use it for every entry."
+        ) from error
+    return expanded.to_event(len(wanted))
+
+
+class Part(eqx.Module):
+    """A piece of a model with parameters of its own, named without the prefix that the model gives it."""
+
+    @abc.abstractmethod
+    def priors(self, num_states: int) -> dict[str, Prior]:
+        """Prior of each parameter; its support is the parameter's constraint."""
+
+    @abc.abstractmethod
+    def dims(self) -> dict[str, tuple[str, ...]]:
+        """Dimension names of each parameter; axes named "state" and "next_state" follow the states when these are reordered."""
+
+    @abc.abstractmethod
+    def initialize(self, key: Array, data: Sequences, num_states: int) -> Params:
+        """Starting values for one restart, different in every state."""
+
+    def check(self, data: Sequences) -> None:  # noqa: B027 - most parts have nothing to check
+        """Raises ValueError if the data cannot belong to this part; called outside compiled code."""
+
+    def prepare(self, data: Sequences) -> Sequences:
+        """Adds what depends on the data alone (spike history, factorials), so that it is computed once and not at every iteration."""
+        return data
+
+
+class StateSpaceModel(eqx.Module):
+    """The protocol every inference engine relies on. Subclasses supply what is abstract; the rest follows from the chain."""
+
+    @abc.abstractmethod
+    def priors(self) -> dict[str, Prior]:
+        """{parameter name: prior}; the one source of priors for every engine. A prior may be a function of earlier parameters."""
+
+    @abc.abstractmethod
+    def dims(self) -> dict[str, tuple[str, ...]]:
+        """{parameter name: dimension names}."""
+
+    @abc.abstractmethod
+    def initialize(self, key: Array, data: Sequences) -> Params:
+        """Starting values for one restart; breaks the symmetry of the states, always."""
+
+    @abc.abstractmethod
+    def potentials(self, params: Params, data: Sequences) -> DiscreteChain:
+        """The chain of every sequence: batch dimension [sequence]."""
+
+    @abc.abstractmethod
+    def m_step(self, params: Params, data: Sequences, smoothed: Smoothed) -> Params:
+        """Parameters whose expected log-joint under `smoothed` is no smaller than that of `params`."""
+
+    @abc.abstractmethod
+    def simulate(self, key: Array, params: Params, lengths, inputs=None) -> tuple[Sequences, list]:
+        """Draws data and latents from the model."""
+
+    @abc.abstractmethod
+    def check(self, data: Sequences) -> None:
+        """Raises ValueError, naming what is wrong, if the data cannot belong to this model."""
+
+    def prepare(self, data: Sequences) -> Sequences:
+        """See `Part.prepare`."""
+        return data
+
+    def log_prior(self, params: Params) -> Array:
+        """Log prior density of the parameters in their natural space, scalar."""
+        return log_prior(self.priors(), params)
+
+    def log_likelihood(self, params: Params, data: Sequences) -> Array:
+        """Log-likelihood of each sequence with the latents integrated out, [sequence].
+
+        NaN where the scaled recursion underflows; build the model with `semiring="log"` there.
+        """
+        return _log_likelihood(self, params, data)
+
+    def smooth(self, params: Params, data: Sequences) -> Smoothed:
+        """State probabilities given all data: marginals [sequence, time, state], expected transitions, log-likelihood."""
+        return _ask(self, params, data, "smooth")
+
+    def filter(self, params: Params, data: Sequences) -> Filtered:
+        """State probabilities given the data so far, [sequence, time, state], and one-step-ahead log-likelihoods."""
+        return _ask(self, params, data, "filter")
+
+    def most_probable_path(self, params: Params, data: Sequences) -> Path:
+        """Most probable states (Viterbi), int32 [sequence, time], -1 at padding."""
+        return _ask(self, params, data, "most_probable_path")
+
+    def sample_latents(self, key: Array, params: Params, data: Sequences, num_samples: int | None = None) -> Array:
+        """Exact posterior draws of the states, int32 [(sample,) sequence, time], -1 at padding."""
+        return _sample_latents(self, key, params, data, num_samples)
+
+
+@eqx.filter_jit
+def _log_likelihood(model: StateSpaceModel, params: Params, data: Sequences) -> Array:
+    return model.potentials(params, data).log_normaliser()
+
+
+@eqx.filter_jit
+def _ask(model: StateSpaceModel, params: Params, data: Sequences, question: str):
+    return getattr(model.potentials(params, data), question)()
+
+
+@eqx.filter_jit
+def _sample_latents(model: StateSpaceModel, key: Array, params: Params, data: Sequences, num_samples: int | None) -> Array:
+    return model.potentials(params, data).sample(key, num_samples)
+
+
+def with_prefix(prefix: str, params: Mapping) -> dict:
+    """Names of a part as the whole model knows them; functions of parameters see the part's own names."""
+
+    def lifted(value):
+        if callable(value) and not isinstance(value, Distribution):
+            return lambda whole: value(without_prefix(prefix, whole))
+        return value
+
+    return {f"{prefix}.{name}": lifted(value) for name, value in params.items()}
+
+
+def without_prefix(prefix: str, params: Mapping) -> dict:
+    """The parameters of one part under their own names."""
+    return {name[len(prefix) + 1 :]: value for name, value in params.items() if name.startswith(prefix + ".")}
+
+
+def with_computed(data: Sequences, name: str, values: Array) -> Sequences:
+    """The same sequences with an array [sequence, time, ...] computed from them, for `Part.prepare`."""
+    return dataclasses.replace(data, inputs={**data.inputs, name: values})
+
+
+def split_keys(key: Array, names: list[str]) -> dict[str, Array]:
+    """One independent key a name."""
+    return dict(zip(names, jax.random.split(key, len(names)), strict=True))

@@ -1,0 +1,181 @@
+"""Hidden Markov models: a discrete chain made of an initial law, a transition and an emission."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro.distributions as dist
+from jax import Array
+
+from latentgate.data import Sequences
+from latentgate.kernels import BACKENDS, SEMIRINGS, DiscreteChain, Smoothed, safe_log
+
+from .base import Params, Prior, StateSpaceModel, split_keys, with_prefix, without_prefix
+from .emissions.base import Emission
+from .transitions import Stationary, Transition, dirichlet_mode
+
+
+class HMM(StateSpaceModel):
+    """Hidden Markov model.
+
+    Parameters: `initial.probs` [state], those of the transition under `transition.`, those of the emission under `emission.`.
+
+    Args:
+        num_states: K, at least 1. One state gives the static model (a GLM, say) in the same frame.
+        emission: from `lg.emissions`.
+        transition: from `lg.transitions`; constant if None.
+        initial_concentration: of the Dirichlet prior of the first state.
+        semiring: "scaled" (fast) or "log" (for near-deterministic chains).
+        backend: "auto", "sequential" or "associative".
+
+    Raises:
+        ValueError: for fewer than one state or an unknown option.
+
+    Example:
+        >>> import latentgate as lg
+        >>> sorted(lg.HMM(3, lg.emissions.Poisson(20)).dims())
+        ['emission.rates', 'initial.probs', 'transition.probs']
+    """
+
+    num_states: int
+    emission: Emission
+    transition: Transition
+    initial_concentration: float
+    semiring: str
+    backend: str
+
+    def __init__(
+        self,
+        num_states: int,
+        emission: Emission,
+        transition: Transition | None = None,
+        *,
+        initial_concentration: float = 1.0,
+        semiring: str = "scaled",
+        backend: str = "auto",
+    ):
+        if isinstance(num_states, bool) or not isinstance(num_states, int | np.integer) or num_states < 1:
+            raise ValueError(f"num_states: found {num_states!r}, expected an integer of at least 1.")
+        if not isinstance(emission, Emission):
+            raise ValueError(f"emission: found {emission!r}, expected one of lg.emissions, for example lg.emissions.Poisson(20).")
+        if transition is not None and not isinstance(transition, Transition):
+            raise ValueError(f"transition: found {transition!r}, expected one of lg.transitions, for example lg.transitions.Sticky().")
+        if semiring not in SEMIRINGS:
+            raise ValueError(f"semiring: found {semiring!r}, expected one of {', '.join(map(repr, SEMIRINGS))}.")
+        if backend not in BACKENDS:
+            raise ValueError(f"backend: found {backend!r}, expected one of {', '.join(map(repr, BACKENDS))}.")
+        self.num_states = int(num_states)
+        self.emission = emission
+        self.transition = Stationary() if transition is None else transition
+        self.initial_concentration = initial_concentration
+        self.semiring = semiring
+        self.backend = backend
+
+    def priors(self) -> dict[str, Prior]:
+        """See `StateSpaceModel.priors`."""
+        return {
+            "initial.probs": dist.Dirichlet(jnp.full(self.num_states, self.initial_concentration)),
+            **with_prefix("transition", self.transition.priors(self.num_states)),
+            **with_prefix("emission", self.emission.priors(self.num_states)),
+        }
+
+    def dims(self) -> dict[str, tuple[str, ...]]:
+        """See `StateSpaceModel.dims`."""
+        return {
+            "initial.probs": ("state",),
+            **with_prefix("transition", self.transition.dims()),
+            **with_prefix("emission", self.emission.dims()),
+        }
+
+    def check(self, data: Sequences) -> None:
+        """See `StateSpaceModel.check`."""
+        if not isinstance(data, Sequences):
+            raise TypeError(f"data: found {type(data).__name__}, expected lg.Sequences; wrap arrays with lg.Sequences.from_arrays([...]).")
+        self.transition.check(data)
+        self.emission.check(data)
+
+    def prepare(self, data: Sequences) -> Sequences:
+        """See `StateSpaceModel.prepare`."""
+        return self.emission.prepare(self.transition.prepare(data))
+
+    def initialize(self, key: Array, data: Sequences) -> Params:
+        """See `StateSpaceModel.initialize`."""
+        keys = split_keys(key, ["transition", "emission"])
+        return {
+            "initial.probs": jnp.full(self.num_states, 1.0 / self.num_states),
+            **with_prefix("transition", self.transition.initialize(keys["transition"], data, self.num_states)),
+            **with_prefix("emission", self.emission.initialize(keys["emission"], data, self.num_states)),
+        }
+
+    def potentials(self, params: Params, data: Sequences) -> DiscreteChain:
+        """See `StateSpaceModel.potentials`."""
+        return DiscreteChain(
+            log_initial=safe_log(params["initial.probs"])[None],
+            log_transitions=self.transition.log_probs(without_prefix("transition", params), data),
+            log_nodes=self.emission.log_likelihood(without_prefix("emission", params), data),
+            lengths=jnp.asarray(data.lengths),
+            semiring=self.semiring,
+            backend=self.backend,
+        )
+
+    def m_step(self, params: Params, data: Sequences, smoothed: Smoothed) -> Params:
+        """See `StateSpaceModel.m_step`."""
+        transition, emission = without_prefix("transition", params), without_prefix("emission", params)
+        concentration = jnp.full(self.num_states, self.initial_concentration)
+        return {
+            "initial.probs": dirichlet_mode(smoothed.marginals[:, 0].sum(0), concentration, params["initial.probs"]),
+            **with_prefix("transition", self.transition.m_step(transition, data, smoothed.expected_transitions)),
+            **with_prefix("emission", self.emission.m_step(emission, data, smoothed.marginals)),
+        }
+
+    def simulate(self, key: Array, params: Params, lengths, inputs=None) -> tuple[Sequences, list[np.ndarray]]:
+        """Draws sequences from the model.
+
+        Args:
+            key: JAX random key.
+            params: parameters.
+            lengths: steps of each sequence.
+            inputs: as in `Sequences.from_arrays`, one array [time, input] a sequence, where the model reads inputs.
+
+        Returns:
+            the sequences and a list of their states, int32 [time].
+        """
+        lengths = [int(length) for length in lengths]
+        longest = max(lengths)
+        blank = [np.zeros((length, self.emission.num_features)) for length in lengths]
+        given = Sequences.from_arrays(blank, inputs=inputs)
+        self.transition.check(given)
+        wanted = {**self.transition.input_sets, **self.emission.input_sets}
+        columns = {name: jnp.asarray(given.inputs[name]) for name in wanted if name in given.inputs}
+        missing = set(wanted) - set(columns)
+        if missing:
+            raise ValueError(f"inputs: found none called {sorted(missing)[0]!r}, expected one array [time, input] a sequence to simulate.")
+        keys = jax.random.split(key, len(lengths))
+        values, states = _simulate(self, keys, params, columns, longest)
+        values, states = np.asarray(values), np.asarray(states)
+        arrays = [value[:length] for value, length in zip(values, lengths, strict=True)]
+        simulated = Sequences.from_arrays(arrays, inputs=inputs)
+        return simulated, [state[:length] for state, length in zip(states, lengths, strict=True)]
+
+
+def _simulate(model: HMM, keys: Array, params: Params, inputs: dict[str, Array], num_steps: int) -> tuple[Array, Array]:
+    transition, emission = without_prefix("transition", params), without_prefix("emission", params)
+
+    def one(key: Array, inputs: dict[str, Array]):
+        def step(carry, now):
+            previous, recent, key = carry
+            first, columns = now
+            key, for_state, for_value = jax.random.split(key, 3)
+            moved = model.transition.step_probs(transition, columns)[previous]
+            state = jax.random.categorical(for_state, safe_log(jnp.where(first, params["initial.probs"], moved))).astype(jnp.int32)
+            value = model.emission.sample(for_value, emission, state, columns, recent)
+            recent = jnp.concatenate([recent[1:], value[None]]) if recent.shape[0] else recent
+            return (state, recent, key), (value, state)
+
+        recent = jnp.zeros((model.emission.num_lags, model.emission.num_features), params["initial.probs"].dtype)
+        start = (jnp.zeros((), jnp.int32), recent, key)
+        first = jnp.arange(num_steps) == 0
+        return jax.lax.scan(step, start, (first, inputs))[1]
+
+    return jax.jit(jax.vmap(one))(keys, inputs)

@@ -1,0 +1,78 @@
+"""Parameters as one unconstrained vector and back, and the numerical M-step that works there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+from jax.flatten_util import ravel_pytree
+from numpyro.distributions import Distribution, biject_to, constraints
+
+from .base import Params, Prior, log_prior
+
+
+def transforms(priors: Mapping[str, Prior]) -> dict:
+    """Bijection from the reals to the support of each prior; that of a hierarchical prior must not depend on other parameters."""
+    return {name: biject_to(_support(prior)) for name, prior in priors.items()}
+
+
+def _support(prior: Prior):
+    if isinstance(prior, Distribution):
+        return prior.support
+    # Hierarchies in this library are over real vectors: a tied weight, a log-odds, a log-strength.
+    return constraints.real
+
+
+def unconstrain(priors: Mapping[str, Prior], params: Mapping[str, Array]) -> Params:
+    """Natural to unconstrained values."""
+    return {name: transform.inv(params[name]) for name, transform in transforms(priors).items()}
+
+
+def constrain(priors: Mapping[str, Prior], free: Mapping[str, Array]) -> Params:
+    """Unconstrained to natural values."""
+    return {name: transform(free[name]) for name, transform in transforms(priors).items()}
+
+
+def maximise(objective: Callable[[Params], Array], priors: Mapping[str, Prior], params: Params, num_steps: int) -> Params:
+    """Raises objective + log-prior by L-BFGS in unconstrained space, from `params`.
+
+    The log-prior is the density in natural space, without the Jacobian, so the result is the same maximum that closed forms find.
+    The best point visited is returned, so the value never falls.
+
+    Args:
+        objective: scalar function of the natural parameters.
+        priors: prior of each parameter.
+        params: starting values.
+        num_steps: L-BFGS steps.
+    """
+    start, unravel = ravel_pytree(unconstrain(priors, params))
+
+    def loss(vector: Array) -> Array:
+        natural = constrain(priors, unravel(vector))
+        return -(objective(natural) + log_prior(priors, natural))
+
+    best = minimise(loss, start, num_steps)
+    return constrain(priors, unravel(best))
+
+
+def minimise(loss: Callable[[Array], Array], start: Array, num_steps: int) -> Array:
+    """Best point visited by `num_steps` of L-BFGS with zoom line search (optax)."""
+    solver = optax.lbfgs(linesearch=optax.scale_by_zoom_linesearch(max_linesearch_steps=12, initial_guess_strategy="one"))
+    value_and_grad = optax.value_and_grad_from_state(loss)
+
+    def step(carry, _):
+        point, state, best, best_value = carry
+        value, gradient = value_and_grad(point, state=state)
+        better = value < best_value
+        best, best_value = jnp.where(better, point, best), jnp.where(better, value, best_value)
+        updates, state = solver.update(gradient, state, point, value=value, grad=gradient, value_fn=loss)
+        moved = optax.apply_updates(point, updates)
+        usable = jnp.all(jnp.isfinite(moved))
+        return (jnp.where(usable, moved, point), state, best, best_value), None
+
+    carry = (start, solver.init(start), start, loss(start))
+    (point, _, best, best_value), _ = jax.lax.scan(step, carry, None, length=num_steps)
+    return jnp.where(loss(point) < best_value, point, best)

@@ -1,0 +1,318 @@
+"""Laws of the discrete chain, on chains that hypothesis draws.
+
+Each law puts a chain and its transformations into one batch, so that all laws share the compiled programs.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import hypothesis
+import hypothesis.extra.numpy as hypothesis_numpy
+import hypothesis.strategies as st
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from latentgate import kernels
+from tests.kernels.chains import WAYS, Chains, answers, compiled, log_probs, ordinary_chain
+from tests.oracles import discrete_chain as oracle
+
+pytestmark = pytest.mark.usefixtures("float64")
+
+LAW = hypothesis.settings(deadline=None, derandomize=True, max_examples=20)
+STATES, STEPS, ROWS = 3, 6, 6
+every_way = pytest.mark.parametrize("way", WAYS, ids="-".join)
+
+finite_potentials = st.floats(-6, 6)
+potentials = st.one_of(finite_potentials, finite_potentials, finite_potentials, st.just(-np.inf))
+garbage = st.sampled_from([1e30, -1e30, 1e300, np.inf, -np.inf, np.nan, 0.0])
+
+
+def arrays(shape, elements=potentials):
+    return hypothesis_numpy.arrays(np.float64, shape, elements=elements, fill=st.nothing())
+
+
+@st.composite
+def sequences(draw, constant=None):
+    """Initial [K], transitions [K, K] or [T-1, K, K], nodes [T, K]."""
+    constant = draw(st.booleans()) if constant is None else constant
+    edge_shape = (STATES, STATES) if constant else (STEPS - 1, STATES, STATES)
+    return draw(arrays(STATES)), draw(arrays(edge_shape)), draw(arrays((STEPS, STATES)))
+
+
+def batch_of(rows, lengths) -> Chains:
+    """Six sequences, the last repeated when there are fewer, in the shape that every law shares."""
+    rows, lengths = list(rows), [int(length) for length in np.broadcast_to(lengths, len(rows))]
+    rows += [rows[-1]] * (ROWS - len(rows))
+    lengths += [lengths[-1]] * (ROWS - len(lengths))
+    return Chains(*(np.stack(part) for part in zip(*rows, strict=True)), np.array(lengths))
+
+
+def assert_same(left, right, bound=1e-10):
+    """Equal up to rounding, where minus infinity equals itself and NaN equals nothing."""
+    assert not np.isnan(left).any()
+    assert_allclose(left, right, rtol=1e-12, atol=bound)
+
+
+@every_way
+@LAW
+@hypothesis.given(sequence=sequences(), length=st.integers(1, STEPS))
+def test_renaming_states_renames_the_answers(way, sequence, length):
+    initial, edges, nodes = sequence
+    orders = [list(order) for order in itertools.permutations(range(STATES))]
+    batch = batch_of([(initial[o], edges[..., o, :][..., o], nodes[:, o]) for o in orders], length)
+    found = answers(batch, *way)
+    assert_same(found.log_normaliser, found.log_normaliser[0])
+    for b, order in enumerate(orders):
+        assert_same(found.smoothed.marginals[b], found.smoothed.marginals[0][:, order])
+        assert_same(found.filtered.probs[b], found.filtered.probs[0][:, order])
+        pairs = found.smoothed.expected_transitions
+        assert_same(pairs[b], pairs[0][..., order, :][..., order])
+
+
+@every_way
+@LAW
+@hypothesis.given(
+    sequence=sequences(constant=False),
+    length=st.integers(1, STEPS - 1),
+    node_garbage=arrays((STEPS, STATES), garbage),
+    edge_garbage=arrays((STEPS - 1, STATES, STATES), garbage),
+)
+def test_padding_has_no_influence(way, sequence, length, node_garbage, edge_garbage):
+    """Whatever it holds, NaN and infinity included, for values and derivatives alike."""
+    initial, edges, nodes = sequence
+    filled_nodes = np.concatenate([nodes[:length], node_garbage[length:]])
+    filled_edges = np.concatenate([edges[: length - 1], edge_garbage[length - 1 :]])
+    batch = batch_of([(initial, edges, nodes), (initial, filled_edges, filled_nodes)], length)
+    found = answers(batch, *way)
+    for leaf in jax.tree.leaves(found):
+        assert_array_equal(leaf[1], leaf[0])
+    assert_array_equal(found.gradient[2][1, length:], 0)
+    assert_array_equal(found.gradient[1][1, length - 1 :], 0)
+
+
+@every_way
+@LAW
+@hypothesis.given(
+    sequence=sequences(constant=False),
+    cut=st.integers(1, STEPS - 1),
+    leaving=arrays(STATES),
+    entering=arrays(STATES),
+)
+def test_a_transition_of_rank_one_cuts_the_chain(way, sequence, cut, leaving, entering):
+    """log Z is the sum over the two parts, and each part's marginals are its own."""
+    initial, edges, nodes = sequence
+    edges = edges.copy()
+    edges[cut - 1] = leaving[:, None] + entering
+    left_nodes = nodes.copy()
+    left_nodes[cut - 1] += leaving
+    right_nodes = np.concatenate([nodes[cut:], np.zeros((cut, STATES))])
+    right_edges = np.concatenate([edges[cut:], np.zeros((cut, STATES, STATES))])
+    rows = [(initial, edges, nodes), (initial, edges, left_nodes), (entering, right_edges, right_nodes)]
+    found = answers(batch_of(rows, [STEPS, cut, STEPS - cut]), *way)
+    whole, left, right = found.log_normaliser[:3]
+    assert_same(whole, left + right)
+    if whole > -np.inf:
+        assert_same(found.smoothed.marginals[0, :cut], found.smoothed.marginals[1, :cut])
+        assert_same(found.smoothed.marginals[0, cut:], found.smoothed.marginals[2, : STEPS - cut])
+
+
+@every_way
+@LAW
+@hypothesis.given(sequence=sequences(), step=st.integers(0, STEPS - 1), shift=st.floats(-1e3, 1e3))
+def test_a_constant_adds_to_the_log_normaliser_and_to_nothing_else(way, sequence, step, shift):
+    """Once when in a node row or the initial law, at each of the T - 1 moves when in the transitions."""
+    initial, edges, nodes = sequence
+    shifted = nodes.copy()
+    shifted[step] += shift
+    rows = [sequence, (initial, edges, shifted), (initial + shift, edges, nodes), (initial, edges + shift, nodes)]
+    lengths = [STEPS, STEPS, STEPS, STEPS, 1, 4]
+    rows += [rows[3], rows[3]]
+    found = answers(batch_of(rows, lengths), *way)
+    plain = answers(batch_of([sequence] * ROWS, lengths), *way)
+    added = shift * np.array([0, 1, 1, STEPS - 1, 0, 3])
+    assert_same(found.log_normaliser, plain.log_normaliser + added, 1e-9)
+    assert_same(found.smoothed.marginals, plain.smoothed.marginals)
+    assert_same(found.smoothed.expected_transitions, plain.smoothed.expected_transitions)
+
+
+def composed(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Log of the product of two matrices of potentials."""
+    return np.logaddexp.reduce(first[..., :, None] + second, axis=-2)
+
+
+@every_way
+@LAW
+@hypothesis.given(sequence=sequences(constant=False))
+def test_a_row_of_zeros_marginalises_its_step(way, sequence):
+    """A missing step leaves the other steps as if it had been summed out by hand."""
+    initial, edges, nodes = sequence
+    for missing in range(STEPS - 1):
+        nodes_without = nodes.copy()
+        nodes_without[missing] = 0
+        kept = np.append(np.delete(np.arange(STEPS), missing), missing)
+        reduced_edges = np.concatenate([np.delete(edges, missing, axis=0), edges[:1]])
+        reduced_initial = initial
+        if missing == 0:
+            reduced_initial = composed(initial, edges[0])
+        else:
+            reduced_edges[missing - 1] = composed(edges[missing - 1], edges[missing])
+        rows = [(initial, edges, nodes_without), (reduced_initial, reduced_edges, nodes[kept])]
+        found = answers(batch_of(rows, [STEPS, STEPS - 1]), *way)
+        assert_same(found.log_normaliser[0], found.log_normaliser[1])
+        assert_same(found.smoothed.marginals[0, kept[:-1]], found.smoothed.marginals[1, :-1])
+
+
+@every_way
+@LAW
+@hypothesis.given(sequence=sequences())
+def test_observing_a_state_costs_its_log_marginal(way, sequence):
+    """Allowing one state only at a step multiplies the normaliser by that state's posterior probability there."""
+    initial, edges, nodes = sequence
+    step, rows = 2, [sequence]
+    for state in range(STATES):
+        observed = nodes.copy()
+        observed[step, np.arange(STATES) != state] = -np.inf
+        rows.append((initial, edges, observed))
+    found = answers(batch_of(rows, STEPS), *way)
+    hypothesis.assume(found.log_normaliser[0] > -np.inf)
+    ratios = np.exp(found.log_normaliser[1 : STATES + 1] - found.log_normaliser[0])
+    assert_same(ratios, found.smoothed.marginals[0, step])
+
+
+@every_way
+@LAW
+@hypothesis.given(sequence=sequences(constant=False))
+def test_a_chain_read_backwards_has_the_same_answers(way, sequence):
+    initial, edges, nodes = sequence
+    reversed_nodes = nodes[::-1].copy()
+    reversed_nodes[-1] += initial
+    rows = [sequence, (np.zeros(STATES), edges[::-1].swapaxes(1, 2), reversed_nodes)]
+    found = answers(batch_of(rows, STEPS), *way)
+    assert_same(found.log_normaliser[1], found.log_normaliser[0])
+    assert_same(found.smoothed.marginals[1], found.smoothed.marginals[0][::-1])
+    pairs = found.smoothed.expected_transitions
+    assert_same(pairs[1], pairs[0][::-1].swapaxes(1, 2))
+
+
+@LAW
+@hypothesis.given(sequence=sequences(), length=st.integers(1, STEPS))
+def test_constant_transitions_are_per_step_ones_repeated_and_all_ways_agree(sequence, length):
+    initial, edges, nodes = sequence
+    if edges.ndim == 3:
+        edges = edges[0]
+    repeated = np.repeat(edges[None], STEPS - 1, axis=0)
+    reference = None
+    for way in WAYS:
+        constant = answers(batch_of([(initial, edges, nodes)], length), *way)
+        per_step = answers(batch_of([(initial, repeated, nodes)], length), *way)
+        summed = per_step.smoothed.expected_transitions.sum(axis=1)
+        assert_same(constant.smoothed.expected_transitions, summed)
+        assert_same(constant.gradient[1], per_step.gradient[1].sum(axis=1))
+        reference = constant if reference is None else reference
+        for one in (constant, per_step):
+            assert_same(one.log_normaliser, reference.log_normaliser)
+            assert_same(one.smoothed.marginals, reference.smoothed.marginals)
+            assert_same(one.filtered.probs, reference.filtered.probs)
+
+
+LONG_STATES, LONG_STEPS = 5, 33
+
+
+@pytest.fixture(scope="module")
+def long_batch() -> Chains:
+    """Lengths on both sides of a power of two, where a tree of steps is uneven."""
+    rng = np.random.default_rng(5)
+    lengths = np.array([33, 32, 31, 17, 16, 2, 1])
+    nodes = rng.normal(scale=3, size=(len(lengths), LONG_STEPS, LONG_STATES)) - 100
+    edges = log_probs(rng, len(lengths), LONG_STEPS - 1, LONG_STATES, LONG_STATES)
+    return Chains(log_probs(rng, len(lengths), LONG_STATES), edges, nodes, lengths)
+
+
+@every_way
+def test_longer_chains_against_the_recursion(way, long_batch):
+    found = jax.tree.map(np.asarray, compiled("smooth", *way)(*long_batch.arguments))
+    assert not found.underflow.any()
+    for b, sequence in enumerate(long_batch):
+        truth = oracle.decimal_smoother(*sequence)
+        assert_allclose(found.log_normaliser[b], truth.log_normaliser, rtol=1e-13)
+        assert_same(found.marginals[b], truth.marginals, 1e-12)
+        assert_same(found.expected_transitions[b], truth.pair_statistics, 1e-12)
+
+
+@every_way
+def test_a_batch_is_its_sequences_one_by_one_and_vmap_is_a_batch(way, long_batch):
+    """Also with two batch dimensions, and with potentials that the mapped axis shares."""
+    smooth = compiled("smooth", *way)
+    whole = smooth(*long_batch.arguments)
+    mapped = jax.jit(jax.vmap(smooth))(*long_batch.arguments)
+    for left, right in zip(jax.tree.leaves(mapped), jax.tree.leaves(whole), strict=True):
+        assert left.shape == right.shape
+        assert_same(left, right, 1e-12)
+    for b in range(len(long_batch.lengths)):
+        one = smooth(*(part[b] for part in long_batch.arguments))
+        for left, right in zip(jax.tree.leaves(one), jax.tree.leaves(whole), strict=True):
+            assert_same(left, right[b], 1e-12)
+
+
+@pytest.mark.parametrize("way", [("scaled", "sequential"), ("log", "associative")], ids="-".join)
+def test_two_batch_dimensions_and_mapped_parts(way, long_batch):
+    initial, edges, nodes, lengths = (part[:6] for part in long_batch.arguments)
+    smooth = compiled("smooth", *way)
+    flat = smooth(initial, edges, nodes, lengths)
+    folded = smooth(*(part.reshape(2, 3, *part.shape[1:]) for part in (initial, edges, nodes, lengths)))
+    for left, right in zip(jax.tree.leaves(folded), jax.tree.leaves(flat), strict=True):
+        assert left.shape == (2, 3, *right.shape[1:])
+        assert_same(left.reshape(right.shape), right, 1e-12)
+    # One node sequence and one length under many initial laws and one constant matrix.
+    partly = jax.vmap(smooth, in_axes=(0, None, None, None))(initial, edges[0, 0], nodes[0], lengths[1])
+    for b in range(6):
+        truth = oracle.decimal_smoother(initial[b], edges[0, 0], nodes[0], lengths[1])
+        assert_allclose(partly.log_normaliser[b], truth.log_normaliser, rtol=1e-13)
+        assert_same(partly.marginals[b], truth.marginals, 1e-12)
+        assert_same(partly.expected_transitions[b], truth.pair_statistics.sum(axis=0), 1e-12)
+
+
+@pytest.mark.parametrize("length", [1, 4])
+def test_padded_is_ragged(length):
+    """A sequence cut to its length, without lengths, and the same with padding."""
+    initial, edges, nodes = ordinary_chain(0, 3, 6)
+    padded = kernels.smooth(initial, edges, nodes, length)
+    ragged = kernels.smooth(initial, edges, nodes[:length])
+    assert_same(padded.log_normaliser, ragged.log_normaliser, 1e-13)
+    assert_same(padded.marginals[:length], ragged.marginals, 1e-13)
+    assert_array_equal(padded.marginals[length:], 0)
+    assert_same(padded.expected_transitions, ragged.expected_transitions, 1e-13)
+
+
+@pytest.mark.parametrize("name", ["log_normaliser", "filter", "smooth", "most_probable_path", "sample"])
+def test_one_trace_a_shape(name):
+    """New values and new lengths in old shapes trace nothing and compile nothing, called under jit or plainly."""
+    traces, compilations = [], []
+    kernel = getattr(kernels, name)
+
+    def counted(*arguments):
+        traces.append(name)
+        return kernel(*arguments)
+
+    def listen(event: str, _duration: float, **_details) -> None:
+        if "compile" in event or "trace" in event:
+            compilations.append(event)
+
+    key = (jax.random.key(0),) if name == "sample" else ()
+    draws = []
+    for seed in (0, 1):
+        initial, edges, nodes = ordinary_chain(seed, 3, 12, contrast=seed + 1.0)
+        draws.append(tuple(jnp.asarray(part) for part in (initial, edges, np.stack([nodes, nodes]), [12 - seed, 3])))
+    program = jax.jit(counted)
+    jax.block_until_ready((program(*key, *draws[0]), kernel(*key, *draws[0])))
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        jax.block_until_ready((program(*key, *draws[1]), kernel(*key, *draws[1])))
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+    assert traces == [name]
+    assert compilations == []
