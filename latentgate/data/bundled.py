@@ -29,9 +29,9 @@ def simulate(seed: int = SEED) -> simulators.OneHotSimulation:
     """Simulates the bundled recording, with its truth.
 
     24 lever trials, 14 rewarded and 10 not, in bins of 50 ms, of 15 neurons from a one-hot HMM-GLM with three states
-    (waiting, seeking, reward): counts are Poisson with mean 0.05 s * exp(b_n^s + sum_m w^s_nm sum_k basis_k x_{t-k,m}). The lever and the
-    collected reward drive the transitions: while the lever is available seeking is entered more often, and after the
-    port entry reward is.
+    (waiting, seeking, reward): counts are Poisson with mean 0.05 s * exp(b_n^s + sum_m w^s_nm sum_k basis_k x_{t-k,m}).
+    The lever and the collected reward drive the transitions: while the lever is available seeking is entered more
+    often, and after the port entry reward is.
 
     Args:
         seed: seed of `numpy.random.default_rng`; the bundled file has the default.

@@ -16,7 +16,7 @@ from latentgate.data import storage
 from latentgate.data.sequences import Sequences
 
 
-class RecordingUnavailable(FileNotFoundError):
+class RecordingUnavailable(FileNotFoundError):  # noqa: N818 - the public name
     """A known recording whose file is neither here nor can be downloaded; the message says where it was looked for."""
 
 

@@ -6,7 +6,7 @@ import dataclasses
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.core
@@ -201,7 +201,7 @@ class Sequences:
     def num_steps(self) -> int:
         """Number of real steps, summed over the sequences (a traced scalar inside jit)."""
         total: Any = self.lengths.sum()
-        return total if isinstance(total, jax.core.Tracer) else int(total)
+        return cast(int, total) if isinstance(total, jax.core.Tracer) else int(total)
 
     @property
     def num_inputs(self) -> dict[str, int]:
@@ -210,7 +210,7 @@ class Sequences:
 
     @property
     def mask(self) -> Any:
-        """bool [sequence, time]: True at real steps, False in the padding."""
+        """Boolean [sequence, time]: True at real steps, False in the padding."""
         return self.lengths[:, None] > np.arange(self.max_length)
 
     def select(self, which: Any) -> Sequences:

@@ -212,7 +212,7 @@ def draw_connections(
 def simulate_states(
     rng: np.random.Generator, initial: np.ndarray, transition: np.ndarray, lengths: np.ndarray
 ) -> np.ndarray:
-    """int [sequence, time] paths of a Markov chain, -1 in the padding.
+    """Paths of a Markov chain, int [sequence, time]; -1 in the padding.
 
     Args:
         rng: source of randomness.

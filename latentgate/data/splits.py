@@ -9,7 +9,7 @@ import numpy as np
 
 
 def as_indices(which: Any, num_sequences: int) -> np.ndarray:
-    """int [chosen] from indices (negative ones count from the end), a boolean array, a slice or one index.
+    """Indices, int [chosen], from indices (negative ones count from the end), booleans, a slice or one index.
 
     Raises:
         TypeError, ValueError, IndexError: not indices, nothing chosen, or an index out of range.
@@ -35,7 +35,7 @@ def as_indices(which: Any, num_sequences: int) -> np.ndarray:
 
 
 def group_numbers(groups: np.ndarray) -> np.ndarray:
-    """int [sequence]: 0, 1, ... for the labels in `groups` in their order of appearance."""
+    """Numbers 0, 1, ... [sequence] of the labels in `groups`, in their order of appearance."""
     _, first, inverse = np.unique(groups, return_index=True, return_inverse=True)
     return np.argsort(np.argsort(first))[inverse]
 

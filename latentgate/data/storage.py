@@ -151,10 +151,11 @@ def _from_fields(header: dict[str, Any], fields: dict[str, np.ndarray]) -> Seque
 
 def _engine() -> Any:
     """The netCDF engine for xarray that is installed."""
-    for engine, module in (("h5netcdf", "h5netcdf"), ("netcdf4", "netCDF4")):
-        if importlib.util.find_spec(module) and importlib.util.find_spec("xarray"):
+    # h5netcdf installs without h5py and then fails only when it opens a file.
+    for engine, modules in (("netcdf4", ("netCDF4",)), ("h5netcdf", ("h5netcdf", "h5py"))):
+        if all(importlib.util.find_spec(module) for module in ("xarray", *modules)):
             return engine
-    raise ImportError("a .nc file needs xarray and h5netcdf (or netCDF4); install them, or use a .npz file.")
+    raise ImportError("a .nc file needs xarray and netCDF4 (or h5netcdf with h5py); install them, or use a .npz file.")
 
 
 def _write_netcdf(name: str, header: dict[str, Any], fields: dict[str, tuple[tuple[str, ...], np.ndarray]]) -> None:

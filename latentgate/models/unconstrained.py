@@ -60,7 +60,7 @@ def maximise(objective: Callable[[Params], Array], priors: Mapping[str, Prior], 
 
 def minimise(loss: Callable[[Array], Array], start: Array, num_steps: int) -> Array:
     """Best point visited by `num_steps` of L-BFGS with zoom line search (optax)."""
-    solver = optax.lbfgs(linesearch=optax.scale_by_zoom_linesearch(max_linesearch_steps=12, initial_guess_strategy="one"))
+    solver = lbfgs()
     value_and_grad = optax.value_and_grad_from_state(loss)
 
     def step(carry, _):
@@ -76,3 +76,8 @@ def minimise(loss: Callable[[Array], Array], start: Array, num_steps: int) -> Ar
     carry = (start, solver.init(start), start, loss(start))
     (point, _, best, best_value), _ = jax.lax.scan(step, carry, None, length=num_steps)
     return jnp.where(loss(point) < best_value, point, best)
+
+
+def lbfgs() -> optax.GradientTransformationExtraArgs:
+    """The optimiser of every gradient fit: L-BFGS with a zoom line search."""
+    return optax.lbfgs(linesearch=optax.scale_by_zoom_linesearch(max_linesearch_steps=12, initial_guess_strategy="one"))

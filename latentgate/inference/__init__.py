@@ -1,0 +1,10 @@
+"""Engines, and the Fit they return."""
+
+from .alignment import match_labels, match_params, permute_states
+from .em import EM
+from .fit import Fit, RestartRecord
+from .fitting import fit
+from .maximum_a_posteriori import MAP
+from .outcomes import NonFiniteLikelihoodError, Outcome
+
+__all__ = ["EM", "MAP", "Fit", "NonFiniteLikelihoodError", "Outcome", "RestartRecord", "fit", "match_labels", "match_params", "permute_states"]

@@ -1,0 +1,47 @@
+"""How a fit ended, in words."""
+
+from __future__ import annotations
+
+import enum
+
+
+class Outcome(enum.Enum):
+    """How one restart, or a whole fit, ended; the value is the sentence to show."""
+
+    RUNNING = "The fit has not ended yet."
+    CONVERGED = "Converged: the log-joint no longer rises by more than the tolerance."
+    ITERATION_LIMIT = "Stopped at the iteration limit before the log-joint settled; raise max_iterations or tolerance."
+    INTERRUPTED = "Interrupted; the parameters are those of the best iteration so far."
+    STATE_EMPTIED = "Ended, but at least one state is hardly ever visited (less than one step in all); try fewer states or more restarts."
+    UNDERFLOW = 'The scaled recursion underflowed: the chain is near-deterministic. Build the model with semiring="log".'
+    NOT_FINITE = "The log-joint became NaN or infinite; the parameters are the last good ones."
+    DECREASED = "The log-joint fell by more than rounding, which must not happen; the parameters are those before the fall."
+
+    @property
+    def failed(self) -> bool:
+        """Whether the restart broke down."""
+        return self in (Outcome.UNDERFLOW, Outcome.NOT_FINITE, Outcome.DECREASED)
+
+
+# Compiled code carries outcomes as integers.
+OUTCOMES = tuple(Outcome)
+CODES = {outcome: code for code, outcome in enumerate(OUTCOMES)}
+
+
+class NonFiniteLikelihoodError(ArithmeticError):
+    """Every restart of a fit broke down.
+
+    Attributes:
+        iteration: at which the last surviving restart broke down.
+        sequence: index of the first sequence whose log-likelihood was not finite, or None.
+        params: the last good parameters of that restart, or its starting values if there were none.
+        outcome: why.
+    """
+
+    def __init__(self, iteration: int, sequence: int | None, params: dict, outcome: Outcome):
+        self.iteration, self.sequence, self.params, self.outcome = iteration, sequence, params, outcome
+        where = "" if sequence is None else f", first in sequence {sequence}"
+        super().__init__(
+            f"No restart has a finite log-joint (iteration {iteration}{where}). {outcome.value} "
+            "The last good parameters are in this error's `params`."
+        )

@@ -1,0 +1,97 @@
+"""Models as plain data, so that a saved fit holds no code: {"class": name, field: value, ...} of known classes only."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+import numpyro.distributions as dist
+
+
+def to_specification(value: Any) -> Any:
+    """A model, part, prior, number, string or array as JSON-ready data.
+
+    Raises:
+        TypeError: for anything else, a user's own function for example.
+    """
+    if isinstance(value, eqx.Module):
+        fields = {field.name: to_specification(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {"class": type(value).__name__, "fields": fields}
+    if isinstance(value, dist.Independent):
+        return {"independent": to_specification(value.base_dist), "ndims": value.reinterpreted_batch_ndims}
+    if isinstance(value, dist.ExpandedDistribution):
+        return {"expanded": to_specification(value.base_dist), "shape": list(value.batch_shape)}
+    if isinstance(value, dist.Distribution):
+        arguments = {name: to_specification(getattr(value, name)) for name in value.arg_constraints}
+        return {"distribution": type(value).__name__, "arguments": arguments}
+    if isinstance(value, dict):
+        return {"mapping": {name: to_specification(entry) for name, entry in value.items()}}
+    if isinstance(value, tuple | list):
+        return {"sequence": [to_specification(entry) for entry in value]}
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, np.generic) or hasattr(value, "__jax_array__") or isinstance(value, np.ndarray | jnp.ndarray):
+        array = np.asarray(value)
+        return {"array": array.tolist(), "dtype": str(array.dtype)}
+    raise TypeError(f"cannot save {value!r}: only models made of latentgate parts and numpyro priors can be written to a file.")
+
+
+def from_specification(value: Any) -> Any:
+    """The inverse of `to_specification`.
+
+    Raises:
+        ValueError: if a class or distribution is not one that latentgate knows.
+    """
+    if isinstance(value, list) or not isinstance(value, dict):
+        return value
+    if "class" in value:
+        known = _classes()
+        if value["class"] not in known:
+            raise ValueError(f"model class: found {value['class']!r}, expected one of {', '.join(sorted(known))}.")
+        fields = {name: from_specification(entry) for name, entry in value["fields"].items()}
+        return _restore(known[value["class"]], fields)
+    if "independent" in value:
+        return from_specification(value["independent"]).to_event(value["ndims"])
+    if "expanded" in value:
+        return from_specification(value["expanded"]).expand(value["shape"])
+    if "distribution" in value:
+        distribution = getattr(dist, value["distribution"], None)
+        if not (isinstance(distribution, type) and issubclass(distribution, dist.Distribution)):
+            raise ValueError(f"prior: found {value['distribution']!r}, expected the name of a numpyro distribution.")
+        return distribution(**{name: from_specification(entry) for name, entry in value["arguments"].items()})
+    if "mapping" in value:
+        return {name: from_specification(entry) for name, entry in value["mapping"].items()}
+    if "sequence" in value:
+        return tuple(from_specification(entry) for entry in value["sequence"])
+    if "array" in value:
+        return jnp.asarray(np.asarray(value["array"], value["dtype"]))
+    raise ValueError(f"model specification: found the keys {sorted(value)}, expected a class, a prior or an array.")
+
+
+def _restore(cls: type, fields: dict) -> eqx.Module:
+    # The constructor checks arguments and fills defaults, which a saved model has behind it; fields are set as they were.
+    module = object.__new__(cls)
+    wanted = {field.name for field in dataclasses.fields(cls)}
+    if set(fields) != wanted:
+        raise ValueError(f"{cls.__name__}: found the fields {sorted(fields)}, expected {sorted(wanted)}; was the file written by another version?")
+    for name, entry in fields.items():
+        object.__setattr__(module, name, entry)
+    return module
+
+
+def _classes() -> dict[str, type]:
+    from .base import Part, StateSpaceModel
+    from .basis import Basis
+    from .priors import CouplingPrior
+
+    found: dict[str, type] = {}
+    pending: list[type] = [Part, StateSpaceModel, Basis, CouplingPrior]
+    while pending:
+        for cls in pending.pop().__subclasses__():
+            if cls.__module__.startswith("latentgate."):
+                found[cls.__name__] = cls
+                pending.append(cls)
+    return found

@@ -1,0 +1,163 @@
+"""Recordings by name: where they are looked for, the check of their bytes, and the errors."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import latentgate.data
+from latentgate.data import RECORDINGS, RecordingUnavailable, load, recordings
+from tests.data.test_sequences import example, same
+
+
+@pytest.fixture
+def public(monkeypatch, tmp_path):
+    """Registers a public recording "small"; returns the file with its bytes. No test touches the network."""
+    source = example().save(tmp_path / "source.npz")
+    recording = recordings.Recording(
+        file="small.npz",
+        description="small",
+        licence="MIT",
+        source="test",
+        reader="latentgate.data.storage:read",
+        url="https://example.invalid/small.npz",
+        sha256=recordings.sha256(source),
+    )
+    monkeypatch.setitem(RECORDINGS, "small", recording)
+    monkeypatch.delenv("LATENTGATE_DATA", raising=False)
+    monkeypatch.setenv("LATENTGATE_CACHE", str(tmp_path / "cache"))
+    return source
+
+
+def refuse(*arguments, **options):
+    raise ConnectionError("no connection")
+
+
+def test_folder_first_then_cache(public, monkeypatch, tmp_path):
+    monkeypatch.setattr(recordings, "_download", refuse)
+    for name in ("folder", "cache", "other"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "cache" / "small.npz").write_bytes(public.read_bytes())
+    same(load("small"), example())
+    assert recordings.find("small") == tmp_path / "cache" / "small.npz"
+    monkeypatch.setenv("LATENTGATE_DATA", str(tmp_path / "folder"))
+    assert recordings.find("small") == tmp_path / "cache" / "small.npz"
+    (tmp_path / "folder" / "small.npz").write_bytes(public.read_bytes())
+    assert recordings.find("small") == tmp_path / "folder" / "small.npz"
+    monkeypatch.delenv("LATENTGATE_DATA")
+    (tmp_path / "other" / "small.npz").write_bytes(public.read_bytes())
+    assert recordings.find("small", cache=tmp_path / "other") == tmp_path / "other" / "small.npz"
+
+
+def test_unavailable_says_where_it_looked_and_what_to_do(public, monkeypatch, tmp_path):
+    monkeypatch.setattr(recordings, "_download", refuse)
+    monkeypatch.setenv("LATENTGATE_DATA", str(tmp_path / "folder"))
+    with pytest.raises(RecordingUnavailable) as caught:
+        load("small")
+    message = str(caught.value)
+    for part in (
+        str(tmp_path / "folder" / "small.npz"),
+        str(tmp_path / "cache" / "small.npz"),
+        "https://example.invalid/small.npz",
+        "no connection",
+        "LATENTGATE_DATA",
+    ):
+        assert part in message
+    assert isinstance(caught.value, FileNotFoundError)
+    assert isinstance(caught.value.__cause__, OSError)
+    with pytest.raises(RecordingUnavailable, match="`download` is False"):
+        load("small", download=False)
+
+
+def test_without_pooch(public, monkeypatch):
+    monkeypatch.setattr(recordings.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.delenv("LATENTGATE_CACHE")
+    with pytest.raises(RecordingUnavailable, match="pooch is not installed"):
+        load("small")
+
+
+def test_wrong_bytes_in_the_folder(public, monkeypatch, tmp_path):
+    (tmp_path / "small.npz").write_bytes(public.read_bytes() + b"x")
+    monkeypatch.setenv("LATENTGATE_DATA", str(tmp_path))
+    with pytest.raises(ValueError, match="SHA-256"):
+        load("small")
+
+
+def test_wrong_bytes_in_the_cache_are_never_used(public, monkeypatch, tmp_path):
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "small.npz").write_bytes(b"x")
+    monkeypatch.setattr(recordings, "_download", refuse)
+    with pytest.raises(RecordingUnavailable, match="SHA-256 is wrong"):
+        load("small")
+
+
+def test_download_goes_to_the_cache_and_is_checked(public, monkeypatch, tmp_path):
+    pooch = pytest.importorskip("pooch")
+    served = [public.read_bytes()]
+
+    class Downloader:
+        def __init__(self, **options):
+            pass
+
+        def __call__(self, url, output_file, pooch, check_only=False):
+            assert url == "https://example.invalid/small.npz"
+            Path(output_file).write_bytes(served[0])
+
+    monkeypatch.setattr(pooch, "HTTPDownloader", Downloader)
+    same(load("small"), example())
+    assert (tmp_path / "cache" / "small.npz").is_file()
+    served[0] = b"another file"
+    same(load("small"), example())
+    (tmp_path / "cache" / "small.npz").unlink()
+    with pytest.raises(ValueError, match="wrong SHA-256"):
+        load("small")
+    assert not (tmp_path / "cache" / "small.npz").exists()
+
+
+def test_unknown_names_and_options(tmp_path):
+    with pytest.raises(ValueError, match=r"'rat_insular'.*'rat_insula', 'simulated_insula'"):
+        load("rat_insular")
+    with pytest.raises(TypeError, match=r"`bins`.*bin_width, minimum_rate, overlap"):
+        load("rat_insula", bins=3)
+    with pytest.raises(TypeError, match=r"`bin_width`.*none"):
+        load("simulated_insula", bin_width=0.1)
+    path = example().save(tmp_path / "data.npz")
+    with pytest.raises(TypeError, match="`bin_width`"):
+        load(path, bin_width=0.1)
+
+
+def test_registry_pins_what_it_downloads():
+    for recording in RECORDINGS.values():
+        assert (recording.url is None) == (recording.sha256 is None)
+        if recording.sha256 is not None:
+            assert len(recording.sha256) == 64
+
+
+def test_bundled_is_found_in_a_wheel_and_in_a_checkout(monkeypatch, tmp_path):
+    monkeypatch.delenv("LATENTGATE_DATA", raising=False)
+    package = tmp_path / "latentgate"
+    (package / "data").mkdir(parents=True)
+    monkeypatch.setattr(recordings, "__file__", str(package / "data" / "recordings.py"))
+    with pytest.raises(RecordingUnavailable, match=r"_bundled.*python -m latentgate\.data\.bundled"):
+        load("simulated_insula")
+    for folder in (tmp_path / "data", package / "_bundled"):
+        folder.mkdir()
+        example().save(folder / "simulated_insula.npz")
+        assert recordings.find("simulated_insula").parent == folder
+    same(load("simulated_insula"), example())
+
+
+def test_import_is_light():
+    code = "import sys, jax; before = set(sys.modules); import latentgate.data; print(*set(sys.modules) - before)"
+    environment = os.environ | {"PYTHONPATH": str(Path(latentgate.data.__file__).parents[2])}
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    heavy = {"scipy.io", "pooch", "requests", "xarray", "h5netcdf", "netCDF4", "pandas"}
+    assert not heavy & set(run.stdout.split())
+
+
+def test_recordings_are_the_named_ones():
+    assert {"rat_insula", "simulated_insula"} <= set(RECORDINGS)
+    assert np.all([recording.licence for recording in RECORDINGS.values()])
