@@ -1,1 +1,61 @@
-"""latentgate: latent dynamics in JAX."""
+"""latentgate: latent dynamics from noisy sequences, on JAX.
+
+Names are loaded when they are first used, so that importing the package costs little and `latentgate.kernels` needs JAX alone.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "EM": "latentgate.inference",
+    "MAP": "latentgate.inference",
+    "Fit": "latentgate.inference",
+    "NonFiniteLikelihoodError": "latentgate.inference",
+    "Outcome": "latentgate.inference",
+    "cross_validate": "latentgate.inference",
+    "fit": "latentgate.inference",
+    "HMM": "latentgate.models",
+    "RecordingUnavailable": "latentgate.data",
+    "Sequences": "latentgate.data",
+    "load": "latentgate.data",
+}
+_MODULES = {
+    "basis": "latentgate.models.basis",
+    "emissions": "latentgate.models.emissions",
+    "kernels": "latentgate.kernels",
+    "metrics": "latentgate.metrics",
+    "plotting": "latentgate.plotting",
+    "priors": "latentgate.models.priors",
+    "simulators": "latentgate.data.simulators",
+    "transitions": "latentgate.models.transitions",
+}
+
+__all__ = [  # noqa: PLE0604 - the names above, loaded lazily
+    *_HOMES,
+    *_MODULES,
+]
+
+if TYPE_CHECKING:
+    from latentgate import kernels, metrics, plotting
+    from latentgate.data import RecordingUnavailable, Sequences, load, simulators
+    from latentgate.inference import EM, MAP, Fit, NonFiniteLikelihoodError, Outcome, cross_validate, fit
+    from latentgate.models import HMM, basis, emissions, priors, transitions
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        value = getattr(importlib.import_module(_HOMES[name]), name)
+    elif name in _MODULES:
+        value = importlib.import_module(_MODULES[name])
+    else:
+        raise AttributeError(f"module 'latentgate' has no attribute {name!r}; it has {', '.join(sorted(__all__))}.")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -9,31 +9,27 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 from jax.flatten_util import ravel_pytree
-from numpyro.distributions import Distribution, biject_to, constraints
+from numpyro.distributions import biject_to
 
-from .base import Params, Prior, log_prior
-
-
-def transforms(priors: Mapping[str, Prior]) -> dict:
-    """Bijection from the reals to the support of each prior; that of a hierarchical prior must not depend on other parameters."""
-    return {name: biject_to(_support(prior)) for name, prior in priors.items()}
+from .base import Params, Prior, log_prior, resolve
 
 
-def _support(prior: Prior):
-    if isinstance(prior, Distribution):
-        return prior.support
-    # Hierarchies in this library are over real vectors: a tied weight, a log-odds, a log-strength.
-    return constraints.real
+def transforms(priors: Mapping[str, Prior], params: Mapping[str, Array]) -> dict:
+    """Bijection from the reals to the support of each prior; the support of a hierarchical prior must not depend on other parameters' values."""
+    return {name: biject_to(resolve(prior, params).support) for name, prior in priors.items()}
 
 
 def unconstrain(priors: Mapping[str, Prior], params: Mapping[str, Array]) -> Params:
     """Natural to unconstrained values."""
-    return {name: transform.inv(params[name]) for name, transform in transforms(priors).items()}
+    return {name: transform.inv(params[name]) for name, transform in transforms(priors, params).items()}
 
 
 def constrain(priors: Mapping[str, Prior], free: Mapping[str, Array]) -> Params:
-    """Unconstrained to natural values."""
-    return {name: transform(free[name]) for name, transform in transforms(priors).items()}
+    """Unconstrained to natural values, in the order of the priors, so that each hierarchical prior sees the parameters before it."""
+    params: Params = {}
+    for name, prior in priors.items():
+        params[name] = biject_to(resolve(prior, params).support)(free[name])
+    return params
 
 
 def maximise(objective: Callable[[Params], Array], priors: Mapping[str, Prior], params: Params, num_steps: int) -> Params:

@@ -69,7 +69,7 @@ def test_gradient_against_finite_differences(way, kind):
         flat = draw(kind, length)
         step = 1e-4
         shifts = step * np.eye(len(flat))
-        points = np.concatenate([flat + shifts, flat - shifts, flat[None]] * 1)
+        points = np.concatenate([flat + shifts, flat - shifts, flat[None]])
         values, gradients = (np.asarray(part) for part in gradient_of(kind, way)(points, length))
         count = len(flat)
         differences = (values[:count] - values[count : 2 * count]) / (2 * step)
@@ -117,9 +117,9 @@ def test_second_derivatives_where_potentials_are_minus_infinity(way):
         assert_allclose(found, truth, rtol=0, atol=1e-11, err_msg=name)
 
 
-@pytest.mark.parametrize("kind", SHAPES)
 @every_way
-def test_forward_and_reverse_mode_agree(way, kind):
+def test_forward_and_reverse_mode_agree(way):
+    kind = "per-step"
     flat, direction = draw(kind, 1), draw(kind, 2)
     value = value_of(kind, way)
 
@@ -136,14 +136,19 @@ def test_forward_and_reverse_mode_agree(way, kind):
 
 @pytest.mark.parametrize("semiring", SEMIRINGS)
 def test_gradient_of_some_arguments_only(semiring):
-    """Potentials that are not differentiated may be anything, plain NumPy included, and change nothing."""
+    """What is not differentiated, plain NumPy included, changes nothing."""
     parts = [np.asarray(part) for part in unflatten(draw("constant", 4), "constant")]
     one = oracle.enumerate_chain(*parts, 3)
     truth = [one.marginals[0], one.expected_transitions, one.marginals]
     function = functools.partial(kernels.log_normaliser, lengths=3, semiring=semiring)
-    for chosen in ((0,), (1,), (2,), (0, 2), (1, 2)):
-        for found, index in zip(jax.grad(function, argnums=chosen)(*parts), chosen, strict=True):
+    choices = ((0,), (1,), (2,), (0, 2), (1, 2))
+    gradients = jax.jit(lambda *parts: [jax.grad(function, argnums=chosen)(*parts) for chosen in choices])(*parts)
+    for chosen, gradient in zip(choices, gradients, strict=True):
+        for found, index in zip(gradient, chosen, strict=True):
             assert_allclose(found, truth[index], atol=1e-12)
+    # Held in the closure they are constants to the tracer.
+    alone = jax.grad(lambda nodes: function(parts[0], parts[1], nodes))(parts[2])
+    assert_allclose(alone, truth[2], atol=1e-12)
 
 
 @pytest.mark.parametrize("semiring", SEMIRINGS)
