@@ -23,7 +23,7 @@ def fit(
     engine: RestartEngine | None = None,
     *,
     seed: int,
-    start: dict | None = None,
+    start: Fit | dict | None = None,
     progress: bool | None = None,
 ) -> Fit:
     """Fits a model.
@@ -33,7 +33,8 @@ def fit(
         data: sequences.
         engine: `lg.EM(...)` or `lg.MAP(...)`; EM with its defaults if None.
         seed: of the starting points; the same seed gives the same fit.
-        start: parameters to start the first restart from; the others stay random.
+        start: where the first restart starts: parameters, or a fit of a like model whose parameters can serve (see `HMM.adopt`); the other
+            restarts stay random.
         progress: show a progress bar: True, False, or None to show it on terminals and in notebooks only.
 
     Returns:
@@ -57,6 +58,8 @@ def fit(
     model.check(data)
     prepared = jax.device_put(_prepare(model, data))
     params = _starting_points(model, prepared, jax.random.split(jax.random.key(seed), engine.restarts))
+    if isinstance(start, Fit):
+        start = model.adopt(start.model, {name: jnp.asarray(value) for name, value in start.params.items()})
     if start is not None:
         params = _with_start(model, params, start)
     trace = engine.run(model, prepared, params, progress)

@@ -15,6 +15,8 @@ from numpyro.distributions import Distribution
 from latentgate.data import Sequences
 from latentgate.kernels import DiscreteChain, Filtered, Path, Smoothed
 
+from .distributions import mended
+
 Params = dict[str, Array]
 # A prior is a distribution, or a function of the parameters named before it that returns one (hierarchies).
 Prior = Distribution | Callable[[Params], Distribution]
@@ -36,6 +38,7 @@ def with_shape(prior: Distribution, shape: tuple[int, ...], name: str) -> Distri
     Raises:
         ValueError: if the prior's own shape does not broadcast to `shape`.
     """
+    prior = mended(prior)
     wanted = shape[: len(shape) - len(prior.event_shape)]
     if prior.event_shape != shape[len(wanted) :]:
         raise ValueError(f"prior of {name}: found event shape {prior.event_shape}, expected it to end an array of shape {shape}.")
@@ -71,6 +74,17 @@ class Part(eqx.Module):
         """Adds what depends on the data alone (spike history, factorials), so that it is computed once and not at every iteration."""
         return data
 
+    def adopt(self, other: Part, params: Params) -> Params:
+        """Parameters of another part as a start for this one: those of the same name, unless a subclass knows better.
+
+        Raises:
+            ValueError: if this part has parameters that the other has not.
+        """
+        absent = sorted(set(self.dims()) - set(params))
+        if absent:
+            raise ValueError(f"start: found a fit with {type(other).__name__}, which has no {', '.join(absent)} to start {type(self).__name__} from.")
+        return {name: params[name] for name in self.dims()}
+
 
 class StateSpaceModel(eqx.Module):
     """The protocol every inference engine relies on. Subclasses supply what is abstract; the rest follows from the chain."""
@@ -102,6 +116,10 @@ class StateSpaceModel(eqx.Module):
     @abc.abstractmethod
     def check(self, data: Sequences) -> None:
         """Raises ValueError, naming what is wrong, if the data cannot belong to this model."""
+
+    @abc.abstractmethod
+    def adopt(self, other: StateSpaceModel, params: Params) -> Params:
+        """Parameters of another model as a start for this one; raises ValueError where they cannot serve."""
 
     def prepare(self, data: Sequences) -> Sequences:
         """See `Part.prepare`."""

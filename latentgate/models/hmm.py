@@ -5,15 +5,15 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import numpy as np
-import numpyro.distributions as dist
 from jax import Array
 
 from latentgate.data import Sequences
 from latentgate.kernels import BACKENDS, SEMIRINGS, DiscreteChain, Smoothed, safe_log
 
 from .base import Params, Prior, StateSpaceModel, split_keys, with_prefix, without_prefix
+from .distributions import Dirichlet, dirichlet_mode
 from .emissions.base import Emission
-from .transitions import Stationary, Transition, dirichlet_mode
+from .transitions import Stationary, Transition
 
 
 class HMM(StateSpaceModel):
@@ -75,7 +75,7 @@ class HMM(StateSpaceModel):
     def priors(self) -> dict[str, Prior]:
         """See `StateSpaceModel.priors`."""
         return {
-            "initial.probs": dist.Dirichlet(jnp.full(self.num_states, self.initial_concentration)),
+            "initial.probs": Dirichlet(jnp.full(self.num_states, self.initial_concentration)),
             **with_prefix("transition", self.transition.priors(self.num_states)),
             **with_prefix("emission", self.emission.priors(self.num_states)),
         }
@@ -106,6 +106,17 @@ class HMM(StateSpaceModel):
             "initial.probs": jnp.full(self.num_states, 1.0 / self.num_states),
             **with_prefix("transition", self.transition.initialize(keys["transition"], data, self.num_states)),
             **with_prefix("emission", self.emission.initialize(keys["emission"], data, self.num_states)),
+        }
+
+    def adopt(self, other: StateSpaceModel, params: Params) -> Params:
+        """Start from a fit of an HMM with as many states, part by part: a one-hot HMM-GLM from one with ridge coupling, say."""
+        if not isinstance(other, HMM) or other.num_states != self.num_states:
+            found = f"an HMM with {other.num_states} states" if isinstance(other, HMM) else type(other).__name__
+            raise ValueError(f"start: found a fit of {found}, expected an HMM with {self.num_states} states.")
+        return {
+            "initial.probs": params["initial.probs"],
+            **with_prefix("transition", self.transition.adopt(other.transition, without_prefix("transition", params))),
+            **with_prefix("emission", self.emission.adopt(other.emission, without_prefix("emission", params))),
         }
 
     def potentials(self, params: Params, data: Sequences) -> DiscreteChain:

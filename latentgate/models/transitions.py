@@ -13,17 +13,11 @@ from latentgate.data import Sequences
 from latentgate.kernels import safe_log
 
 from .base import Params, Part, Prior, with_shape
+from .distributions import Dirichlet, dirichlet_mode
 from .emissions.base import check_inputs
 from .unconstrained import maximise
 
 NUMERICAL_STEPS = 12
-
-
-def dirichlet_mode(counts: Array, concentration: Array, previous: Array) -> Array:
-    """Posterior mode of probability rows [..., K] given expected counts; a row without counts or prior keeps what it had."""
-    weight = jnp.maximum(counts + concentration - 1.0, 0.0)
-    total = weight.sum(-1, keepdims=True)
-    return jnp.where(total > 0, weight / jnp.where(total > 0, total, 1.0), previous)
 
 
 class Transition(Part):
@@ -58,7 +52,7 @@ class _DirichletRows(Transition):
 
     def priors(self, num_states: int) -> dict[str, Prior]:
         """See `Part.priors`."""
-        return {"probs": dist.Dirichlet(self.concentrations(num_states)).to_event(1)}
+        return {"probs": Dirichlet(self.concentrations(num_states)).to_event(1)}
 
     def dims(self) -> dict[str, tuple[str, ...]]:
         """See `Part.dims`."""
@@ -172,7 +166,7 @@ class Gated(Transition):
 
     def priors(self, num_states: int) -> dict[str, Prior]:
         """See `Part.priors`."""
-        rows = dist.Dirichlet(jnp.full((num_states, num_states), self.concentration)).to_event(1)
+        rows = Dirichlet(jnp.full((num_states, num_states), self.concentration)).to_event(1)
         return {"probs": rows, "weights": with_shape(self.weight_prior, self._weights_shape(num_states), "weights")}
 
     def dims(self) -> dict[str, tuple[str, ...]]:

@@ -1,0 +1,94 @@
+"""Distributions of numpyro, mended where a fit meets their weak spots: zeros on a simplex, and factorisations by LAPACK."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpyro.distributions as dist
+from jax import Array
+from jax.scipy.special import betaln, gammaln, multigammaln, xlog1py, xlogy
+from numpyro.distributions import biject_to, constraints
+from numpyro.distributions.transforms import CholeskyTransform, ComposeTransform, LowerCholeskyTransform
+
+from latentgate.kernels.small_matrices import cholesky, log_determinant, solve_triangular
+
+
+class Dirichlet(dist.Dirichlet):
+    """Dirichlet whose density is defined on the faces of the simplex, where flat priors have their modes.
+
+    numpyro's is 0 · log 0 = NaN there for a concentration of one.
+    """
+
+    def log_prob(self, value: Array) -> Array:
+        """Log-density, [...]."""
+        concentration = jnp.asarray(self.concentration)
+        normaliser = gammaln(concentration).sum(-1) - gammaln(concentration.sum(-1))
+        return xlogy(concentration - 1.0, value).sum(-1) - normaliser
+
+
+class Beta(dist.Beta):
+    """Beta whose density is computed from its own concentrations; numpyro's keeps a copy of them, in the precision of its making."""
+
+    def log_prob(self, value: Array) -> Array:
+        """Log-density, [...]."""
+        one, zero = jnp.asarray(self.concentration1), jnp.asarray(self.concentration0)
+        return xlogy(one - 1.0, value) + xlog1py(zero - 1.0, -value) - betaln(one, zero)
+
+
+class Gamma(dist.Gamma):
+    """Gamma whose density is defined at zero, where one with a concentration of one has its mode."""
+
+    def log_prob(self, value: Array) -> Array:
+        """Log-density, [...]."""
+        concentration, rate = jnp.asarray(self.concentration), jnp.asarray(self.rate)
+        return xlogy(concentration, rate) + xlogy(concentration - 1.0, value) - rate * value - gammaln(concentration)
+
+
+class _PositiveDefinite(type(constraints.positive_definite)):
+    """The constraint under another name, to be given a bijection of our own."""
+
+
+class _Factorisation(CholeskyTransform):
+    def __call__(self, x: Array) -> Array:
+        return cholesky(x)
+
+
+@biject_to.register(_PositiveDefinite)
+def _positive_definite_bijection(constraint: Any) -> ComposeTransform:
+    return ComposeTransform([LowerCholeskyTransform(), _Factorisation().inv])
+
+
+class InverseWishart(dist.InverseWishart):
+    """numpyro's inverse Wishart, whose density and bijection call no LAPACK (see `latentgate.kernels.small_matrices`)."""
+
+    support = _PositiveDefinite()
+
+    def log_prob(self, value: Array, intermediates: Any = None) -> Array:
+        """Log-density, [...]."""
+        size = value.shape[-1]
+        concentration, scale_factor = self.base_dist.concentration, self.base_dist.scale_tril
+        factor = cholesky(value)
+        trace = jnp.sum(solve_triangular(factor, scale_factor) ** 2, axis=(-1, -2))
+        normaliser = 0.5 * concentration * (size * jnp.log(2.0) - log_determinant(scale_factor)) + multigammaln(0.5 * concentration, size)
+        return -0.5 * (concentration + size + 1) * log_determinant(factor) - 0.5 * trace - normaliser
+
+
+def mended(prior: dist.Distribution) -> dist.Distribution:
+    """The mended form of a Beta, Dirichlet, Gamma or inverse Wishart of numpyro; anything else unchanged."""
+    if type(prior) is dist.Gamma:
+        return Gamma(prior.concentration, prior.rate)
+    if type(prior) is dist.Beta:
+        return Beta(prior.concentration1, prior.concentration0)
+    if type(prior) is dist.Dirichlet:
+        return Dirichlet(prior.concentration)
+    if type(prior) is dist.InverseWishart:
+        return InverseWishart(prior.concentration, scale_tril=prior.base_dist.scale_tril)
+    return prior
+
+
+def dirichlet_mode(counts: Array, concentration: Array, previous: Array) -> Array:
+    """Posterior mode of probability rows [..., C] given expected counts; a row without counts or prior keeps what it had."""
+    weight = jnp.maximum(counts + concentration - 1.0, 0.0)
+    total = weight.sum(-1, keepdims=True)
+    return jnp.where(total > 0, weight / jnp.where(total > 0, total, 1.0), previous)
