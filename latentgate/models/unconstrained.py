@@ -76,4 +76,4 @@ def minimise(loss: Callable[[Array], Array], start: Array, num_steps: int) -> Ar
 
 def lbfgs() -> optax.GradientTransformationExtraArgs:
     """The optimiser of every gradient fit: L-BFGS with a zoom line search."""
-    return optax.lbfgs(linesearch=optax.scale_by_zoom_linesearch(max_linesearch_steps=12, initial_guess_strategy="one"))
+    return optax.lbfgs(linesearch=optax.scale_by_backtracking_linesearch(max_backtracking_steps=12, store_grad=True))
