@@ -151,7 +151,9 @@ def main() -> None:
     for name, row in summary["means"].items():
         show(-1, f"mean {name}", row, 0.0)
     for name, verdict in summary["verdict"].items():
-        print(f"\n{name}: largest gap to truth {verdict['largest_gap_nats_per_sequence']:.1f} nats a sequence, {verdict['largest_accuracy_gap']:.4f} in accuracy")
+        print(
+            f"\n{name}: largest gap to truth {verdict['largest_gap_nats_per_sequence']:.1f} nats a sequence, {verdict['largest_accuracy_gap']:.4f} in accuracy"
+        )
         for column, wins in verdict["wins"].items():
             print(f"  {column:16s} best in the mean: {'yes' if wins['in_the_mean'] else 'no':3s}  on {wins['seeds']} of {len(tables)} seeds")
 

@@ -34,7 +34,7 @@ _MODULES = {
     "transitions": "latentgate.models.transitions",
 }
 
-__all__ = [  # noqa: PLE0604 - the names above, loaded lazily
+__all__ = [
     *_HOMES,
     *_MODULES,
 ]

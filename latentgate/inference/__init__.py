@@ -8,4 +8,16 @@ from .fitting import fit
 from .maximum_a_posteriori import MAP
 from .outcomes import NonFiniteLikelihoodError, Outcome
 
-__all__ = ["EM", "MAP", "Fit", "NonFiniteLikelihoodError", "Outcome", "RestartRecord", "cross_validate", "fit", "match_labels", "match_params", "permute_states"]
+__all__ = [
+    "EM",
+    "MAP",
+    "Fit",
+    "NonFiniteLikelihoodError",
+    "Outcome",
+    "RestartRecord",
+    "cross_validate",
+    "fit",
+    "match_labels",
+    "match_params",
+    "permute_states",
+]

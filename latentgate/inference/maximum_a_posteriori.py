@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from jax import Array
 from jax.flatten_util import ravel_pytree
 
@@ -48,7 +47,7 @@ class _GradientAscent(Climber):
 
             (_, (log_joint, log_likelihood)), gradient = jax.value_and_grad(loss, has_aux=True)(start)
             updates, solver = lbfgs().update(gradient, solver, start, value=-log_joint, grad=gradient, value_fn=value)
-            moved = optax.apply_updates(start, updates)
+            moved = start + jnp.asarray(updates)
             return Evaluation(log_joint, log_likelihood, _Point(unravel(jnp.where(jnp.isfinite(moved).all(), moved, start)), solver))
 
         return jax.vmap(one)(point.free, point.solver)

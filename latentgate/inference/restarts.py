@@ -57,13 +57,13 @@ class Trace(NamedTuple):
     """What the loop leaves behind; arrays over restarts and iterations, NaN after a restart has ended.
 
     Attributes:
-        params: best parameters of each restart, leaves [restart, ...].
+        params: best parameters of each restart, NumPy arrays [restart, ...].
         log_joint: [restart, iteration].
         log_likelihood: [restart, iteration].
         outcomes: of each restart.
     """
 
-    params: Params
+    params: dict[str, np.ndarray]
     log_joint: np.ndarray
     log_likelihood: np.ndarray
     outcomes: list[Outcome]
@@ -138,7 +138,8 @@ def climb(engine: RestartEngine, model: StateSpaceModel, data: Sequences, params
     joints = np.concatenate(log_joint).T
     if not np.isfinite(np.asarray(state.best_log_joint)).any() or all(o in (Outcome.NOT_FINITE, Outcome.UNDERFLOW) for o in outcomes):
         _raise_broken(state, joints, outcomes)
-    return Trace(jax.tree.map(np.asarray, state.best), joints, np.concatenate(log_likelihood).T, outcomes)
+    best = {name: np.asarray(value) for name, value in state.best.items()}
+    return Trace(best, joints, np.concatenate(log_likelihood).T, outcomes)
 
 
 @eqx.filter_jit

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.core import Tracer
 from jax.typing import ArrayLike
 
 from . import derivative, paths, posterior
@@ -208,9 +209,9 @@ def _resolve(backend: str) -> str:
 
 def _checked(log_initial, log_transitions, log_nodes, lengths, semiring: str, backend: str):
     if semiring not in SEMIRINGS:
-        raise ValueError(f'semiring: found {semiring!r}, expected one of {", ".join(map(repr, SEMIRINGS))}.')
+        raise ValueError(f"semiring: found {semiring!r}, expected one of {', '.join(map(repr, SEMIRINGS))}.")
     if backend not in BACKENDS:
-        raise ValueError(f'backend: found {backend!r}, expected one of {", ".join(map(repr, BACKENDS))}.')
+        raise ValueError(f"backend: found {backend!r}, expected one of {', '.join(map(repr, BACKENDS))}.")
     log_initial, log_transitions, log_nodes = map(jnp.asarray, (log_initial, log_transitions, log_nodes))
     dtype = jnp.result_type(log_initial, log_transitions, log_nodes, jnp.float32)
     log_initial, log_transitions, log_nodes = (x.astype(dtype) for x in (log_initial, log_transitions, log_nodes))
@@ -237,7 +238,7 @@ def _checked(log_initial, log_transitions, log_nodes, lengths, semiring: str, ba
 
 
 def _checked_lengths(lengths: ArrayLike, batch: tuple[int, ...], num_steps: int) -> Array:
-    if not isinstance(lengths, jax.core.Tracer):
+    if not isinstance(lengths, Tracer):
         found = np.asarray(lengths)
         if found.size and (found.min() < 1 or found.max() > num_steps):
             raise ValueError(f"lengths: found values from {found.min()} to {found.max()}, expected 1 to T = {num_steps}.")

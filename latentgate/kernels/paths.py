@@ -34,8 +34,9 @@ def sample(key, log_initial, log_transitions, log_nodes, lengths, semiring: str,
     messages, _ = forward(numbers, chain.weights, backend)
     uniforms = jax.random.uniform(key, messages.shape[:-1], messages.dtype)
 
-    def draw(scores: Array, uniform: Array) -> Array:
+    def draw(scores: Array, uniform: Array | None) -> Array:
         weights = scores if numbers is SCALED else jnp.exp(scores - scores.max(-1, keepdims=True))
+        assert uniform is not None
         cumulative = jnp.cumsum(weights, -1)
         # u in [0, 1): strictly below the total, so the state drawn always has positive weight.
         return jnp.argmax(cumulative > uniform[..., None] * cumulative[..., -1:], -1)
@@ -67,9 +68,7 @@ def _trace_back(
         if messages.shape[0] == 1:
             states = last[None]
         else:
-            maps = lax.associative_scan(
-                lambda later, sooner: jnp.take_along_axis(sooner, later, -1), chosen, reverse=True
-            )
+            maps = lax.associative_scan(lambda later, sooner: jnp.take_along_axis(sooner, later, -1), chosen, reverse=True)
             states = jnp.concatenate([jnp.take_along_axis(maps, last[None, ..., None], -1)[..., 0], last[None]])
     else:
 

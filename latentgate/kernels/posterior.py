@@ -196,9 +196,7 @@ def _doubtful(weights: Weights, totals: Array) -> Array:
     return edges * real.min(0) < _smallest_trusted(totals.dtype, weights.nodes.shape[-1])
 
 
-def _underflows(
-    log_initial, log_transitions, log_nodes, lengths, weights: Weights, totals: Array, ahead_totals: Array, overlap: Array
-) -> Array:
+def _underflows(log_initial, log_transitions, log_nodes, lengths, weights: Weights, totals: Array, ahead_totals: Array, overlap: Array) -> Array:
     """Whether weight that matters was lost, [...]; a chain that has no path at all has lost nothing."""
     real = totals
     if weights.active is not None:

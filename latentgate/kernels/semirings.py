@@ -45,7 +45,7 @@ class Semiring:
 
 
 def safe_log(x: Array) -> Array:
-    """log x with log 0 = -inf and a zero, not infinite, derivative there."""
+    """Log x with log 0 = -inf and a zero, not infinite, derivative there."""
     positive = x > 0
     return jnp.where(positive, jnp.log(jnp.where(positive, x, 1.0)), -jnp.inf)
 
@@ -79,7 +79,7 @@ def _normalise_scaled(p: Array) -> tuple[Array, Array]:
 
 
 def log_sum_exp(x: Array, axis: int) -> Array:
-    """log Σ exp over one axis; -inf where every entry is -inf, with finite derivatives everywhere."""
+    """Log Σ exp over one axis; -inf where every entry is -inf, with finite derivatives everywhere."""
     largest = _finite_max(x, axis)
     return safe_log(jnp.exp(x - largest).sum(axis)) + jnp.squeeze(largest, axis)
 

@@ -93,7 +93,7 @@ def inverse(factor: Array) -> Array:
 
 
 def log_determinant(factor: Array) -> Array:
-    """log |L Lᵀ|, [...]."""
+    """Log |L Lᵀ|, [...]."""
     return 2.0 * jnp.sum(jnp.log(jnp.diagonal(factor, axis1=-2, axis2=-1)), axis=-1)
 
 

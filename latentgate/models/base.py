@@ -29,7 +29,10 @@ def resolve(prior: Prior, params: Mapping[str, Array]) -> Distribution:
 
 def log_prior(priors: Mapping[str, Prior], params: Mapping[str, Array]) -> Array:
     """Log-density of parameters in their natural space, scalar."""
-    return sum((resolve(prior, params).log_prob(params[name]).sum() for name, prior in priors.items()), start=jnp.zeros(()))
+    total = jnp.zeros(())
+    for name, prior in priors.items():
+        total = total + jnp.sum(jnp.asarray(resolve(prior, params).log_prob(params[name])))
+    return total
 
 
 def with_shape(prior: Distribution, shape: tuple[int, ...], name: str) -> Distribution:
@@ -67,7 +70,7 @@ class Part(eqx.Module):
     def initialize(self, key: Array, data: Sequences, num_states: int) -> Params:
         """Starting values for one restart, different in every state."""
 
-    def check(self, data: Sequences) -> None:  # noqa: B027 - most parts have nothing to check
+    def check(self, data: Sequences) -> None:
         """Raises ValueError if the data cannot belong to this part; called outside compiled code."""
 
     def prepare(self, data: Sequences) -> Sequences:

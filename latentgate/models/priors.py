@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import abc
 import math
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -172,7 +173,7 @@ class OneHot(CouplingPrior):
     form: str
     temperature: float
     log_strength: dist.Distribution
-    concentration: tuple[float, float, float]
+    concentration: tuple[float, ...]
     dale: bool
 
     def __init__(
@@ -180,7 +181,7 @@ class OneHot(CouplingPrior):
         form: str = "gumbel-softmax",
         temperature: float = 0.2,
         log_strength: dist.Distribution | None = None,
-        concentration: tuple[float, float, float] = (1.1, 1.1, 1.1),
+        concentration: tuple[float, ...] = (1.1, 1.1, 1.1),
         dale: bool = False,
     ):
         if form not in ("gumbel-softmax", "categorical"):
@@ -277,13 +278,13 @@ class GumbelSoftmaxLogOdds(dist.Distribution):
     """
 
     arg_constraints = {"probs": constraints.simplex, "temperature": constraints.positive}  # noqa: RUF012 - numpyro's protocol
-    support = constraints.real_vector
+    support: Any = constraints.real_vector
 
     def __init__(self, probs: Array, temperature: float, *, validate_args: bool | None = None):
         self.probs, self.temperature = probs, temperature
         super().__init__(batch_shape=jnp.shape(probs)[:-1], event_shape=(2,), validate_args=validate_args)
 
-    def sample(self, key: Array | None, sample_shape: tuple[int, ...] = ()) -> Array:
+    def sample(self, key: Any, sample_shape: tuple[int, ...] = ()) -> Array:
         """See numpyro."""
         scores = (jnp.log(self.probs) + jax.random.gumbel(key, (*sample_shape, *self.batch_shape, 3))) / self.temperature
         return jnp.stack([scores[..., 0] - scores[..., 1], scores[..., 2] - scores[..., 1]], -1)
@@ -319,7 +320,7 @@ class CategoricalBound(dist.Distribution):
     """
 
     arg_constraints = {"probs": constraints.simplex}  # noqa: RUF012 - numpyro's protocol
-    support = constraints.simplex
+    support: Any = constraints.simplex
 
     def __init__(self, probs: Array, *, validate_args: bool | None = None):
         self.probs = probs

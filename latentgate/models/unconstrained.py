@@ -55,7 +55,7 @@ def maximise(objective: Callable[[Params], Array], priors: Mapping[str, Prior], 
 
 
 def minimise(loss: Callable[[Array], Array], start: Array, num_steps: int) -> Array:
-    """Best point visited by `num_steps` of L-BFGS with zoom line search (optax)."""
+    """Best point visited by L-BFGS with a backtracking line search (optax), among the start and the first `num_steps` points after it."""
     solver = lbfgs()
     value_and_grad = optax.value_and_grad_from_state(loss)
 
@@ -65,15 +65,15 @@ def minimise(loss: Callable[[Array], Array], start: Array, num_steps: int) -> Ar
         better = value < best_value
         best, best_value = jnp.where(better, point, best), jnp.where(better, value, best_value)
         updates, state = solver.update(gradient, state, point, value=value, grad=gradient, value_fn=loss)
-        moved = optax.apply_updates(point, updates)
+        moved = point + updates
         usable = jnp.all(jnp.isfinite(moved))
         return (jnp.where(usable, moved, point), state, best, best_value), None
 
-    carry = (start, solver.init(start), start, loss(start))
-    (point, _, best, best_value), _ = jax.lax.scan(step, carry, None, length=num_steps)
-    return jnp.where(loss(point) < best_value, point, best)
+    # Every point is valued at the head of the next step, so the loss is compiled once and one step more is run.
+    carry = (start, solver.init(start), start, jnp.full((), jnp.inf, start.dtype))
+    return jax.lax.scan(step, carry, None, length=num_steps + 1)[0][2]
 
 
 def lbfgs() -> optax.GradientTransformationExtraArgs:
-    """The optimiser of every gradient fit: L-BFGS with a zoom line search."""
+    """The optimiser of every gradient fit. (A zoom line search climbs no faster here and takes twice as long to compile.)"""
     return optax.lbfgs(linesearch=optax.scale_by_backtracking_linesearch(max_backtracking_steps=12, store_grad=True))

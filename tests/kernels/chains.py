@@ -22,7 +22,7 @@ KINDS = ("constant", "per-sequence", "per-step")
 
 @dataclasses.dataclass(frozen=True)
 class Chains:
-    """A padded batch: `log_initial` [K] or [B, K], `log_transitions` of any kind, `log_nodes` [B, T, K], `lengths` [B]."""
+    """A padded batch: log_initial [K] or [B, K], log_transitions of any kind, log_nodes [B, T, K], lengths [B]."""
 
     log_initial: np.ndarray
     log_transitions: np.ndarray
@@ -112,11 +112,21 @@ def enumerated(kind: str, num_states: int, num_steps: int, seed: int = 0) -> lis
     return [[oracle.enumerate_chain(*sequence) for sequence in batch] for batch in batches]
 
 
+# Compiling is nearly all that these tests do. Tests of logic, where a fault is no matter of a rounding, ask XLA for
+# less of it; tests of precision and of underflow run what users run.
+QUICK = {"xla_backend_optimization_level": 0, "xla_cpu_parallel_codegen_split_count": 1}
+
+
+def quick_jit(function: Callable) -> Callable:
+    """`jax.jit`, in about half the time and with slower code."""
+    return jax.jit(function, compiler_options=QUICK)
+
+
 @functools.lru_cache
-def compiled(name: str, semiring: str, backend: str) -> Callable:
+def compiled(name: str, semiring: str, backend: str, optimised: bool = True) -> Callable:
     """One jitted kernel; a test that meets a shape another test has met compiles nothing."""
     options = {"backend": backend} if name == "most_probable_path" else {"semiring": semiring, "backend": backend}
-    return jax.jit(functools.partial(getattr(kernels, name), **options))
+    return (jax.jit if optimised else quick_jit)(functools.partial(getattr(kernels, name), **options))
 
 
 class Answers(NamedTuple):
@@ -129,7 +139,7 @@ class Answers(NamedTuple):
 
 
 @functools.lru_cache
-def _answers_program(semiring: str, backend: str) -> Callable:
+def _answers_program(semiring: str, backend: str, optimised: bool) -> Callable:
     options = {"semiring": semiring, "backend": backend}
 
     def program(log_initial, log_transitions, log_nodes, lengths):
@@ -144,12 +154,12 @@ def _answers_program(semiring: str, backend: str) -> Callable:
         filtered = kernels.filter(*potentials, lengths, **options)
         return Answers(log_normaliser, smoothed, filtered, gradient)
 
-    return jax.jit(program)
+    return (jax.jit if optimised else quick_jit)(program)
 
 
-def answers(chains: Chains, semiring: str, backend: str) -> Answers:
+def answers(chains: Chains, semiring: str, backend: str, optimised: bool = False) -> Answers:
     """All that the smoother, the filter, the log-normaliser and its gradient say, from one compiled program."""
-    return numpy_tree(_answers_program(semiring, backend)(*chains.arguments))
+    return numpy_tree(_answers_program(semiring, backend, optimised)(*chains.arguments))
 
 
 def numpy_tree(tree):

@@ -1,7 +1,20 @@
-"""Precision of the kernel tests."""
+"""Precision of the kernel tests, and which of them run by default."""
+
+import pathlib
 
 import jax
 import pytest
+
+HERE = pathlib.Path(__file__).parent
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the slow tests of this folder out unless `-m` speaks of them."""
+    if "slow" in config.getoption("-m"):
+        return
+    for item in items:
+        if item.get_closest_marker("slow") and HERE in item.path.parents:
+            item.add_marker(pytest.mark.skip(reason="slow: run with -m slow"))
 
 
 @pytest.fixture(scope="module")

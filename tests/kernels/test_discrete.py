@@ -8,17 +8,26 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from latentgate import kernels
-from tests.kernels.chains import BACKENDS, KINDS, WAYS, Answers, Chains, answers, compiled, enumerated, flavoured_batches
+from tests.kernels.chains import (
+    BACKENDS,
+    KINDS,
+    WAYS,
+    Answers,
+    Chains,
+    answers,
+    compiled,
+    enumerated,
+    flavoured_batches,
+)
 from tests.oracles import discrete_chain as oracle
 
 pytestmark = pytest.mark.usefixtures("float64")
 
 # Every semiring and backend meets three states in every kind of transitions; other numbers of states need fewer.
 CASES = [(kind, 3, 6, way) for kind in KINDS for way in WAYS]
-CASES += [("per-step", 1, 6, ("scaled", "sequential")), ("constant", 1, 6, ("log", "associative"))]
-CASES += [("constant", 2, 6, ("scaled", "associative")), ("per-step", 2, 6, ("log", "sequential"))]
-CASES += [("constant", 4, 6, ("scaled", "sequential")), ("per-step", 4, 6, ("log", "associative"))]
-CASES += [("per-step", 2, 1, way) for way in WAYS] + [("constant", 2, 1, way) for way in WAYS]
+CASES += [("per-step", 1, 6, WAYS[0]), ("constant", 2, 6, WAYS[1])]
+CASES += [("constant", 4, 6, WAYS[0]), ("per-step", 4, 6, WAYS[3])]
+CASES += [("per-step", 2, 1, way) for way in WAYS] + [("constant", 2, 1, WAYS[0]), ("constant", 2, 1, WAYS[3])]
 
 
 def case_name(value) -> str | None:
@@ -97,8 +106,8 @@ def rounding_bound(batch: Chains, semiring: str) -> float:
 
     def contrast(values: np.ndarray, axes: tuple[int, ...]) -> float:
         top = np.max(values, axis=axes, keepdims=True)
-        below = (top - values)[np.isfinite(values) & np.isfinite(top)]
-        return float(below.max(initial=0.0))
+        finite = np.isfinite(values)
+        return float((np.broadcast_to(top, values.shape)[finite] - values[finite]).max(initial=0.0))
 
     def magnitude(values: np.ndarray) -> float:
         return float(np.abs(values[np.isfinite(values)]).max(initial=0.0))
@@ -139,15 +148,14 @@ def test_dtype_of_results_follows_the_potentials(dtype):
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize(
     ("kind", "num_states", "num_steps"),
-    [("constant", 3, 6), ("per-sequence", 3, 6), ("per-step", 3, 6), ("per-step", 1, 6), ("constant", 4, 6)]
-    + [("per-step", 2, 1), ("constant", 2, 1)],
+    [("constant", 3, 6), ("per-step", 3, 6), ("per-sequence", 4, 6), ("per-step", 1, 6), ("per-step", 2, 1)],
 )
 def test_most_probable_path_against_enumeration(kind, num_states, num_steps, backend):
     ties = 0
     for batch, truth in zip(
         flavoured_batches(kind, num_states, num_steps), enumerated(kind, num_states, num_steps), strict=True
     ):
-        found = compiled("most_probable_path", "", backend)(*batch.arguments)
+        found = compiled("most_probable_path", "", backend, optimised=False)(*batch.arguments)
         states, log_joint = np.asarray(found.states), np.asarray(found.log_joint)
         assert states.dtype == np.int32
         assert_allclose(log_joint, [one.best_log_joint for one in truth], rtol=1e-12, atol=1e-10)
@@ -177,7 +185,7 @@ def test_most_probable_path_with_ties(backend):
 
 
 def numpy_tree_path(batch: Chains, backend: str) -> kernels.Path:
-    return jax.tree.map(np.asarray, compiled("most_probable_path", "", backend)(*batch.arguments))
+    return jax.tree.map(np.asarray, compiled("most_probable_path", "", backend, optimised=False)(*batch.arguments))
 
 
 @pytest.mark.parametrize("way", [("scaled", "sequential"), ("log", "associative")], ids=case_name)

@@ -11,7 +11,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from latentgate import kernels
-from tests.kernels.chains import SEMIRINGS, WAYS, log_probs
+from tests.kernels.chains import SEMIRINGS, WAYS, log_probs, quick_jit
 from tests.oracles import discrete_chain as oracle
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -54,7 +54,7 @@ def value_of(kind: str, way: tuple[str, str]):
 @functools.lru_cache
 def gradient_of(kind: str, way: tuple[str, str]):
     """Batches of vectors to their values and gradients, compiled once."""
-    return jax.jit(jax.vmap(jax.value_and_grad(value_of(kind, way)), in_axes=(0, None)))
+    return quick_jit(jax.vmap(jax.value_and_grad(value_of(kind, way)), in_axes=(0, None)))
 
 
 def draw(kind: str, seed: int = 0) -> np.ndarray:
@@ -62,9 +62,11 @@ def draw(kind: str, seed: int = 0) -> np.ndarray:
     return flatten(rng.normal(scale=1.5, size=shape) for shape in SHAPES[kind])
 
 
-@pytest.mark.parametrize("kind", SHAPES)
-@every_way
-def test_gradient_against_finite_differences(way, kind):
+KIND_WAYS = [("per-step", way) for way in WAYS] + [("constant", WAYS[0]), ("constant", WAYS[2])]
+
+
+@pytest.mark.parametrize(("kind", "way"), KIND_WAYS, ids=str)
+def test_gradient_against_finite_differences(kind, way):
     for length in (STEPS, 3, 1):
         flat = draw(kind, length)
         step = 1e-4
@@ -76,14 +78,25 @@ def test_gradient_against_finite_differences(way, kind):
         assert_allclose(gradients[-1], differences, rtol=0, atol=3e-8)
 
 
-@pytest.mark.parametrize("kind", SHAPES)
-@every_way
-def test_second_derivatives(way, kind):
-    """The covariance of the indicators of states and transitions, whichever way it is differentiated."""
-    flat = draw(kind, 7)
-    orders = ORDERS if way[1] == "sequential" else {"forward-reverse": ORDERS["forward-reverse"]}
+@functools.lru_cache
+def second_order_of(kind: str, way: tuple[str, str]):
+    """Second derivatives in every order, and a first one forward and reverse, compiled together."""
     value = value_of(kind, way)
-    hessians = jax.jit(lambda x, length: {name: order(value)(x, length) for name, order in orders.items()})
+    orders = ORDERS if way[1] == "sequential" else {"forward-reverse": ORDERS["forward-reverse"]}
+
+    def program(flat, direction, length):
+        hessians = {name: order(value)(flat, length) for name, order in orders.items()}
+        forward = jax.jvp(lambda x: value(x, length), (flat,), (direction,))
+        result, pull = jax.vjp(lambda x: value(x, length), flat)
+        return hessians, forward, (result, pull(jnp.ones(()))[0] @ direction)
+
+    return quick_jit(program)
+
+
+@pytest.mark.parametrize(("kind", "way"), KIND_WAYS, ids=str)
+def test_second_derivatives(kind, way):
+    """The covariance of the indicators of states and transitions, whichever way it is differentiated."""
+    flat, direction = draw(kind, 7), draw(kind, 8)
     step = 1e-4
     shifts = step * np.eye(len(flat))
     for length in (STEPS, 3):
@@ -91,10 +104,12 @@ def test_second_derivatives(way, kind):
         _, gradients = gradient_of(kind, way)(np.concatenate([flat + shifts, flat - shifts, flat[None]]), length)
         gradients = np.asarray(gradients)
         differences = (gradients[: len(flat)] - gradients[len(flat) : -1]) / (2 * step)
-        for name, found in hessians(flat, length).items():
+        hessians, forward, reverse = second_order_of(kind, way)(flat, direction, length)
+        for name, found in hessians.items():
             assert_allclose(found, truth, rtol=0, atol=1e-11, err_msg=name)
             assert_allclose(found, found.T, rtol=0, atol=1e-13, err_msg=name)
             assert_allclose(found, differences, rtol=0, atol=3e-8, err_msg=name)
+        assert_allclose(forward, reverse, rtol=1e-13)
 
 
 @every_way
@@ -106,32 +121,25 @@ def test_second_derivatives_where_potentials_are_minus_infinity(way):
     nodes[3, 0] = -np.inf
     flat = flatten((initial, edges, nodes))
     truth = oracle.statistics_covariance(initial, edges, nodes)
-    value = value_of("per-step", way)
     _, gradient = gradient_of("per-step", way)(flat[None].repeat(2 * len(flat) + 1, axis=0), STEPS)
     one = oracle.enumerate_chain(initial, edges, nodes)
     assert_allclose(gradient[0], flatten((one.marginals[0], one.pair_marginals, one.marginals)), atol=1e-12)
-    orders = ("forward-reverse", "reverse-forward") if way[1] == "sequential" else ("forward-reverse",)
-    for name in orders:
-        found = jax.jit(ORDERS[name](value))(flat, STEPS)
-        assert np.isfinite(found).all(), name
+    hessians, forward, reverse = second_order_of("per-step", way)(flat, draw("per-step", 4), STEPS)
+    assert_allclose(forward, reverse, rtol=1e-13)
+    for name, found in hessians.items():
         assert_allclose(found, truth, rtol=0, atol=1e-11, err_msg=name)
 
 
 @every_way
-def test_forward_and_reverse_mode_agree(way):
-    kind = "per-step"
-    flat, direction = draw(kind, 1), draw(kind, 2)
-    value = value_of(kind, way)
-
-    @jax.jit
-    def both(flat, direction, length):
-        tangent = jax.jvp(lambda x: value(x, length), (flat,), (direction,))
-        result, pull = jax.vjp(lambda x: value(x, length), flat)
-        return tangent, (result, pull(1.0)[0] @ direction)
-
-    for length in (STEPS, 2):
-        forward, reverse = both(flat, direction, length)
-        assert_allclose(forward, reverse, rtol=1e-13)
+def test_derivatives_of_impossible_data_are_zero(way):
+    initial, edges, nodes = (np.array(part) for part in unflatten(draw("per-step", 5), "per-step"))
+    nodes[2] = -np.inf
+    flat = flatten((initial, edges, nodes))
+    hessians, forward, reverse = second_order_of("per-step", way)(flat, draw("per-step", 6), STEPS)
+    assert forward[0] == reverse[0] == -np.inf
+    assert forward[1] == reverse[1] == 0
+    for name, found in hessians.items():
+        assert not np.any(found), name
 
 
 @pytest.mark.parametrize("semiring", SEMIRINGS)
@@ -142,7 +150,7 @@ def test_gradient_of_some_arguments_only(semiring):
     truth = [one.marginals[0], one.expected_transitions, one.marginals]
     function = functools.partial(kernels.log_normaliser, lengths=3, semiring=semiring)
     choices = ((0,), (1,), (2,), (0, 2), (1, 2))
-    gradients = jax.jit(lambda *parts: [jax.grad(function, argnums=chosen)(*parts) for chosen in choices])(*parts)
+    gradients = quick_jit(lambda *parts: [jax.grad(function, argnums=chosen)(*parts) for chosen in choices])(*parts)
     for chosen, gradient in zip(choices, gradients, strict=True):
         for found, index in zip(gradient, chosen, strict=True):
             assert_allclose(found, truth[index], atol=1e-12)
@@ -165,7 +173,7 @@ def test_gradient_through_the_parameters_of_a_model(semiring):
 
     parameters = {"log_rates": rng.normal(size=3), "logits": rng.normal(size=(3, 3))}
     gradient = jax.grad(log_likelihood)(parameters)
-    evaluate = jax.jit(jax.vmap(log_likelihood))
+    evaluate = quick_jit(jax.vmap(log_likelihood))
     for name, values in parameters.items():
         step = 1e-4
         shifts = step * np.eye(values.size).reshape(-1, *values.shape)
@@ -187,6 +195,7 @@ def test_gradient_of_a_batch_is_the_batch_of_gradients():
 
     found = jax.grad(weighted, argnums=(0, 1, 2))(initial, edges, nodes)
     truth = [oracle.enumerate_chain(initial[b], edges, nodes[b], lengths[b]) for b in range(3)]
-    assert_allclose(found[0], [w * one.marginals[0] for w, one in zip(weights, truth, strict=True)], atol=1e-12)
-    assert_allclose(found[1], sum(w * one.expected_transitions for w, one in zip(weights, truth, strict=True)), atol=1e-12)
-    assert_allclose(found[2], [w * one.marginals for w, one in zip(weights, truth, strict=True)], atol=1e-12)
+    weighed = list(zip(weights, truth, strict=True))
+    assert_allclose(found[0], [weight * one.marginals[0] for weight, one in weighed], atol=1e-12)
+    assert_allclose(found[1], sum(weight * one.expected_transitions for weight, one in weighed), atol=1e-12)
+    assert_allclose(found[2], [weight * one.marginals for weight, one in weighed], atol=1e-12)

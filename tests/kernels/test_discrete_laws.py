@@ -5,6 +5,7 @@ Each law puts a chain and its transformations into one batch, so that all laws s
 
 from __future__ import annotations
 
+import functools
 import itertools
 
 import hypothesis
@@ -17,7 +18,16 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from latentgate import kernels
-from tests.kernels.chains import WAYS, Chains, answers, compiled, flavoured_batches, log_probs, ordinary_chain
+from tests.kernels.chains import (
+    WAYS,
+    Chains,
+    answers,
+    compiled,
+    flavoured_batches,
+    log_probs,
+    ordinary_chain,
+    quick_jit,
+)
 from tests.oracles import discrete_chain as oracle
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -103,7 +113,7 @@ def test_padding_has_no_influence(way, sequence, length, node_garbage, edge_garb
     entering=arrays(STATES),
 )
 def test_a_transition_of_rank_one_cuts_the_chain(way, sequence, cut, leaving, entering):
-    """log Z is the sum over the two parts, and each part's marginals are its own."""
+    """The log-normaliser is the sum over the two parts, and each part's marginals are its own."""
     initial, edges, nodes = sequence
     edges = edges.copy()
     edges[cut - 1] = leaving[:, None] + entering
@@ -218,14 +228,14 @@ def test_constant_transitions_are_per_step_ones_repeated_and_all_ways_agree(sequ
             assert_same(one.filtered.probs, reference.filtered.probs)
 
 
-LONG_STATES, LONG_STEPS = 5, 33
+LONG_STATES, LONG_STEPS = 5, 17
 
 
 @pytest.fixture(scope="module")
 def long_batch() -> Chains:
     """Lengths on both sides of a power of two, where a tree of steps is uneven."""
     rng = np.random.default_rng(5)
-    lengths = np.array([33, 32, 31, 17, 16, 2, 1])
+    lengths = np.array([17, 16, 15, 9, 8, 2, 1])
     nodes = rng.normal(scale=3, size=(len(lengths), LONG_STEPS, LONG_STATES)) - 100
     edges = log_probs(rng, len(lengths), LONG_STEPS - 1, LONG_STATES, LONG_STATES)
     return Chains(log_probs(rng, len(lengths), LONG_STATES), edges, nodes, lengths)
@@ -243,33 +253,36 @@ def test_longer_chains_against_the_recursion(way, long_batch):
 
 
 @every_way
-def test_a_batch_is_its_sequences_one_by_one_and_vmap_is_a_batch(way):
-    smooth = compiled("smooth", *way)
-    mapped_smooth = jax.jit(jax.vmap(smooth))
+def test_vmap_is_a_batch(way):
+    smooth = functools.partial(kernels.smooth, semiring=way[0], backend=way[1])
+    mapped_smooth = quick_jit(jax.vmap(smooth))
     for batch in flavoured_batches("per-step", STATES, STEPS):
-        whole = smooth(*batch.arguments)
-        mapped = mapped_smooth(*batch.arguments)
+        whole, mapped = answers(batch, *way).smoothed, mapped_smooth(*batch.arguments)
         for left, right in zip(jax.tree.leaves(mapped), jax.tree.leaves(whole), strict=True):
             assert left.shape == right.shape
             assert_same(left, right, 1e-12)
-        for b in range(ROWS):
-            one = smooth(*(part[b] for part in batch.arguments))
-            for left, right in zip(jax.tree.leaves(one), jax.tree.leaves(whole), strict=True):
-                assert_same(left, right[b], 1e-12)
 
 
 @pytest.mark.parametrize("way", [("scaled", "sequential"), ("log", "sequential")], ids="-".join)
-def test_two_batch_dimensions_and_mapped_parts(way):
+def test_a_batch_is_its_sequences_one_by_one_and_its_dimensions_fold(way):
+    smooth = compiled("smooth", *way, optimised=False)
     batch = flavoured_batches("per-step", STATES, STEPS)[0]
-    initial, edges, nodes, lengths = batch.arguments
-    smooth = compiled("smooth", *way)
-    flat = smooth(*batch.arguments)
+    whole = answers(batch, *way).smoothed
+    for b in range(ROWS):
+        one = smooth(*(part[b] for part in batch.arguments))
+        for left, right in zip(jax.tree.leaves(one), jax.tree.leaves(whole), strict=True):
+            assert_same(left, right[b], 1e-12)
     folded = smooth(*(part.reshape(2, 3, *part.shape[1:]) for part in batch.arguments))
-    for left, right in zip(jax.tree.leaves(folded), jax.tree.leaves(flat), strict=True):
+    for left, right in zip(jax.tree.leaves(folded), jax.tree.leaves(whole), strict=True):
         assert left.shape == (2, 3, *right.shape[1:])
         assert_same(left.reshape(right.shape), right, 1e-12)
-    # One node sequence and one length under many initial laws and one constant matrix.
-    partly = jax.vmap(smooth, in_axes=(0, None, None, None))(initial, edges[0, 0], nodes[0], lengths[4])
+
+
+def test_vmap_over_some_arguments():
+    """Many initial laws for one constant matrix, one node sequence and one length."""
+    initial, edges, nodes, lengths = flavoured_batches("per-step", STATES, STEPS)[0].arguments
+    smooth = quick_jit(jax.vmap(kernels.smooth, in_axes=(0, None, None, None)))
+    partly = smooth(initial, edges[0, 0], nodes[0], lengths[4])
     for b in range(ROWS):
         truth = oracle.decimal_smoother(initial[b], edges[0, 0], nodes[0], lengths[4])
         assert_same(partly.log_normaliser[b], truth.log_normaliser)

@@ -6,9 +6,9 @@ Three oracles that share no code with the kernels, nor with one another:
 * `decimal_smoother` runs the forward-backward recursions in `decimal` arithmetic, whose exponents do not underflow;
 * `blocked_smoother` runs them in extended precision (`numpy.longdouble`) for up to a million steps.
 
-All take one sequence: `log_initial` [K], `log_transitions` [K, K] or [T-1, K, K], `log_nodes` [T, K], `length` (None: T).
-Entry [i, j] of a transition matrix is the potential from state i at step t to state j at step t + 1. Steps at and after
-`length` are padding. Potentials may be -inf and need not be normalised.
+All take one sequence: `log_initial` [K], `log_transitions` [K, K] or [T-1, K, K], `log_nodes` [T, K] and, but for the
+last, `length` (None: T). Entry [i, j] of a transition matrix is the potential from state i at step t to state j at step
+t + 1. Steps at and after `length` are padding. Potentials may be -inf and need not be normalised.
 
 `numpy.longdouble` has 64 bits of mantissa on x86; where it is only a double the bounds of the tests still hold for it.
 """
@@ -47,7 +47,8 @@ def path_log_joint(states, log_initial, log_transitions, log_nodes, length=None)
     states = np.asarray(states)[:length]
     total = Extended(log_initial[states[0]])
     total += np.asarray(log_nodes, Extended)[np.arange(length), states].sum()
-    return float(total + np.asarray(edges[: length - 1], Extended)[np.arange(length - 1), states[:-1], states[1:]].sum())
+    moves = np.asarray(edges[: length - 1], Extended)[np.arange(length - 1), states[:-1], states[1:]]
+    return float(total + moves.sum())
 
 
 @dataclasses.dataclass(frozen=True)

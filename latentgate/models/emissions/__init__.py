@@ -1,7 +1,28 @@
 """Emissions: what the data say about the state."""
 
 from .base import Emission
+from .bernoulli import Bernoulli
+from .bernoulli_glm import BernoulliGLM
+from .categorical import Categorical
+from .categorical_glm import CategoricalGLM
 from .count_glm import NegativeBinomialGLM, PoissonGLM
+from .gaussian import Gaussian
+from .linear_regression import LinearRegression
+from .negative_binomial import NegativeBinomial
 from .poisson import Poisson
+from .product import Product
 
-__all__ = ["Emission", "NegativeBinomialGLM", "Poisson", "PoissonGLM"]
+__all__ = [
+    "Bernoulli",
+    "BernoulliGLM",
+    "Categorical",
+    "CategoricalGLM",
+    "Emission",
+    "Gaussian",
+    "LinearRegression",
+    "NegativeBinomial",
+    "NegativeBinomialGLM",
+    "Poisson",
+    "PoissonGLM",
+    "Product",
+]

@@ -12,7 +12,7 @@ from jax.scipy.special import gammaln
 
 from latentgate.data import Sequences
 
-from ..base import Params, Prior, with_computed, with_shape
+from ..base import Params, Part, Prior, with_computed, with_shape
 from ..basis import Basis
 from ..priors import CouplingPrior
 from .base import Emission, check_counts
@@ -153,6 +153,14 @@ class _CountGLM(Emission):
         if self.num_inputs:
             params["weights"] = 0.1 * jax.random.normal(keys[3], (num_states, self.num_neurons, self.num_inputs))
         return params
+
+    def adopt(self, other: Part, params: Params) -> Params:
+        """See `Part.adopt`; coupling weights found under another prior become the parameters of this one."""
+        if self.coupling is not None and isinstance(other, _CountGLM) and other.coupling is not None:
+            if (other.history, other.self_history, other.link) != (self.history, self.self_history, self.link):
+                raise ValueError("start: found a GLM with another history basis, self_history or link, expected the same.")
+            params = params | self.coupling.from_weights(jnp.asarray(other.coupling.weights(params)))
+        return super().adopt(other, params)
 
     def coupling_weights(self, params: Params) -> Array:
         """Weights from source onto neuron in each state, [state, neuron, source, basis], self-history included where it is modelled.

@@ -87,9 +87,10 @@ class Poisson(Emission):
             exposure = weights.sum((0, 1))[:, None]
         else:
             exposure = jnp.einsum("stk,stn->kn", weights, data.observed.astype(weights.dtype))
-        mode = (counts + self.prior.concentration - 1) / (exposure + self.prior.rate)
+        concentration, rate = jnp.asarray(self.prior.concentration), jnp.asarray(self.prior.rate)
+        mode = (counts + concentration - 1) / (exposure + rate)
         # A negative mode means that the density has its supremum at zero; an empty state keeps what it had.
-        return {"rates": jnp.where(exposure + self.prior.rate > 0, jnp.maximum(mode, 0.0), params["rates"])}
+        return {"rates": jnp.where(exposure + rate > 0, jnp.maximum(mode, 0.0), params["rates"])}
 
     def sample(self, key: Array, params: Params, state: Array, inputs: dict[str, Array], recent: Array) -> Array:
         """See `Emission.sample`."""

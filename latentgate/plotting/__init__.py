@@ -1,0 +1,17 @@
+"""Pictures of fits. Every function draws into `ax`, or makes a figure of its own, and returns the axes; matplotlib is imported only then."""
+
+from latentgate.plotting.colours import state_colours
+from latentgate.plotting.connections import connection_types, coupling
+from latentgate.plotting.fits import bits_per_spike, em_trace, transition_matrix
+from latentgate.plotting.states import occupancy, states_over_time
+
+__all__ = [
+    "bits_per_spike",
+    "connection_types",
+    "coupling",
+    "em_trace",
+    "occupancy",
+    "state_colours",
+    "states_over_time",
+    "transition_matrix",
+]

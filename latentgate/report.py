@@ -1,0 +1,268 @@
+"""The demonstration's report: one self-contained HTML page."""
+
+from __future__ import annotations
+
+import base64
+import importlib.metadata
+import os
+import platform
+from collections.abc import Iterable
+from html import escape
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from latentgate import __version__
+from latentgate.demonstration import FREE, ONE_HOT, ONE_STATE, Demonstration, draw, precision
+
+_SIGNIFICANT = 0.05
+_PACKAGES = ("jax", "jaxlib", "numpyro", "equinox", "optax", "numpy", "scipy", "matplotlib")
+
+_STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; color: #222; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2.2rem; border-bottom: 1px solid #ddd; }
+img { max-width: 100%; height: auto; } figure { margin: 1rem 0; } figcaption { color: #555; font-size: .9rem; }
+table { border-collapse: collapse; margin: .8rem 0; } th, td { padding: .25rem .8rem .25rem 0; text-align: left; vertical-align: top; }
+th { border-bottom: 1px solid #999; font-weight: 600; } td.number { text-align: right; font-variant-numeric: tabular-nums; }
+.answer { background: #f2f6f9; border-left: 4px solid #0072B2; padding: .6rem 1rem; }
+"""
+
+
+def write_report(demonstration: Demonstration, folder: str | os.PathLike[str], *, pictures: bool = False) -> Path:
+    """Writes `report.html` into a folder, which is made if need be.
+
+    Args:
+        demonstration: what to report.
+        folder: where to.
+        pictures: also write the pictures as PNG files into the folder `pictures` beside it.
+
+    Returns:
+        the path of the page.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    drawn = draw(demonstration)
+    if pictures:
+        (folder / "pictures").mkdir(exist_ok=True)
+        for name, content in drawn.items():
+            (folder / "pictures" / f"{name}.png").write_bytes(content)
+    path = folder / "report.html"
+    path.write_text(page(demonstration, drawn), encoding="utf-8")
+    return path
+
+
+def page(demonstration: Demonstration, pictures: dict[str, bytes]) -> str:
+    """The whole page."""
+    sections = (
+        ("Answer", f'<div class="answer">{_paragraphs([held_out_sentence(demonstration), occupancy_sentence(demonstration)])}</div>'),
+        ("Data", _data(demonstration)),
+        ("Model and engine", _model(demonstration)),
+        ("Held-out trials", _held_out(demonstration, pictures)),
+        ("States", _states(demonstration, pictures)),
+        ("Occupancy", _occupancy(demonstration, pictures)),
+        ("Connections", _connections(pictures)),
+        ("How every fit ended", _outcomes(demonstration, pictures)),
+        ("Versions, precision, time", _circumstances(demonstration)),
+    )
+    body = "\n".join(f"<h2>{title}</h2>\n{content}" for title, content in sections)
+    title = f"One-hot HMM-GLM of {escape(demonstration.origin.name)}"
+    return (
+        f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{title}</title>\n<style>{_STYLE}</style>\n</head>\n'
+        f"<body>\n<h1>{title}</h1>\n{body}\n</body>\n</html>\n"
+    )
+
+
+def held_out_sentence(demonstration: Demonstration) -> str:
+    """How much better the one-hot HMM-GLM predicts held-out trials than the references, in words."""
+    scores = demonstration.scores
+    total, gain = scores.bits_per_spike(ONE_HOT), scores.gain(ONE_HOT, ONE_STATE)
+    better, count = scores.num_better(ONE_HOT, ONE_STATE), len(scores.spikes)
+    verdict = "beats" if gain > 0 else "does not beat"
+    return (
+        f"On {count} held-out trials the one-hot HMM-GLM reaches {total:.3f} bits per spike over a homogeneous Poisson and {verdict} "
+        f"the one-state GLM ({scores.bits_per_spike(ONE_STATE):.3f}), by {gain:+.3f} bits per spike; it is better in {better} of {count} trials."
+    )
+
+
+def occupancy_sentence(demonstration: Demonstration) -> str:
+    """Whether the occupancy of the states differs between the two conditions, in words."""
+    if not demonstration.tests:
+        return "The trials carry no label with two values, so the occupancy of the states is not compared."
+    whole, window = demonstration.tests["whole trials"], demonstration.tests["common window"]
+    shifted = demonstration.tests["whole trials, labels shifted"]
+    condition = demonstration.condition
+    differs = whole.p_value <= _SIGNIFICANT
+    words = (
+        f"State occupancy {'differs' if differs else 'does not differ detectably'} between trials that are {condition} and trials that are not "
+        f"(permutation test over trials, p = {whole.p_value:.2g})."
+    )
+    if not differs:
+        return words
+    doubts = []
+    if window.p_value > _SIGNIFICANT:
+        doubts.append(f"in the window that all trials have, it does not (p = {window.p_value:.2g})")
+    if shifted.p_value > _SIGNIFICANT:
+        doubts.append(
+            f"rotating the labels along the session, which keeps runs of like trials together, gives p = {shifted.p_value:.2g}, "
+            "so a slow drift could explain it"
+        )
+    if doubts:
+        return f"{words} But {'; and '.join(doubts)}."
+    return (
+        f"{words} It also does in the window that all trials have (p = {window.p_value:.2g}) and when runs of like trials are kept together "
+        f"(p = {shifted.p_value:.2g})."
+    )
+
+
+def _data(demonstration: Demonstration) -> str:
+    data, origin = demonstration.data, demonstration.origin
+    lengths = np.asarray(data.lengths)
+    width = 1.0 if data.bin_width is None else data.bin_width
+    unit = "steps" if data.bin_width is None else "s"
+    kind = "Simulated, not measured." if origin.simulated else "Measured."
+    span = f"{lengths.min() * width:g} to {lengths.max() * width:g} {unit} long"
+    rows = [
+        ("recording", f"{origin.name} ({kind})"),
+        ("what", origin.description),
+        ("why this one", origin.reason),
+        ("file", str(origin.path)),
+        ("trials", f"{data.num_sequences}, {span}; {len(demonstration.test)} held out (every fourth)"),
+        ("neurons", f"the {data.num_features} most active of {demonstration.num_recorded}"),
+    ]
+    if data.bin_width is not None:
+        rows.append(("bins", f"{1000 * data.bin_width:g} ms"))
+    if demonstration.condition is not None:
+        labels = data.labels[demonstration.condition]
+        rows.append(("condition", f"{demonstration.condition}: {labels.sum()} trials; not: {(~labels).sum()}"))
+    return _table(("", ""), rows)
+
+
+def _model(demonstration: Demonstration) -> str:
+    settings, fitted = demonstration.settings, demonstration.fits[ONE_HOT]
+    return _paragraphs(
+        [
+            f"Model: the spike counts of each neuron are Poisson with a rate that depends, in each of {settings.num_states} hidden states, "
+            f"on a bias, on the neuron's own last {settings.window} bins and on those of all others; a connection is a type (inhibitory, none, "
+            "excitatory) that the states share through a learned prior, times a strength that is free in each state (one-hot HMM-GLM, "
+            "Li et al., ICLR 2024).",
+            f"Engine: {fitted.engine}, maximum a posteriori by expectation-maximisation; the first restart starts from the best HMM-GLM with "
+            "plain ridge coupling, the others at random.",
+        ]
+    )
+
+
+def _held_out(demonstration: Demonstration, pictures: dict[str, bytes]) -> str:
+    scores = demonstration.scores
+    rows = [("homogeneous Poisson", "0", "", "", "")]
+    for model in (ONE_STATE, FREE, ONE_HOT):
+        each = scores.bits_per_spike_by_sequence(model)
+        low, high = np.nanpercentile(each, (10, 90))
+        count = len(scores.spikes)
+        against = "" if model == ONE_STATE else f"{scores.num_better(model, ONE_STATE)} of {count}"
+        rows.append((model, f"{scores.bits_per_spike(model):.4f}", f"{low:.3f} to {high:.3f}", f"{scores.num_better(model)} of {count}", against))
+    heading = ("model", "bits per spike", "10th to 90th percentile of trials", "trials better than Poisson", "trials better than one-state GLM")
+    return (
+        _paragraphs([held_out_sentence(demonstration), _paired_sentence(demonstration)])
+        + _table(heading, rows, numbers=(1,))
+        + _picture(pictures, "bits_per_spike", "Held-out bits per spike; each grey line is one held-out trial.")
+    )
+
+
+def _paired_sentence(demonstration: Demonstration) -> str:
+    scores = demonstration.scores
+    difference = scores.bits_per_spike_by_sequence(ONE_HOT) - scores.bits_per_spike_by_sequence(ONE_STATE)
+    difference = difference[~np.isnan(difference)]
+    free, count = scores.num_better(ONE_HOT, FREE), len(scores.spikes)
+    return (
+        f"Trial by trial, the gain over the one-state GLM has median {np.median(difference):+.3f} and runs from {difference.min():+.3f} to "
+        f"{difference.max():+.3f} bits per spike. Against the HMM-GLM with ridge coupling the one-hot model is better in {free} of {count} "
+        f"trials ({scores.gain(ONE_HOT, FREE):+.4f} bits per spike)."
+    )
+
+
+def _states(demonstration: Demonstration, pictures: dict[str, bytes]) -> str:
+    sentences = []
+    if demonstration.accuracy is not None:
+        share = f"{100 * demonstration.accuracy:.1f} %"
+        sentences.append(f"The recording is simulated, so the truth is known: {share} of all bins have the true state after renumbering.")
+    sentences.append("States are numbered from the most to the least occupied one.")
+    return (
+        _paragraphs(sentences)
+        + _picture(pictures, "states", "Most probable states of all trials, with events.")
+        + _picture(pictures, "state_probabilities", "State probabilities of a few held-out trials, stacked, in the window that all trials have.")
+        + _picture(pictures, "transitions", "Transition probabilities from one bin to the next.")
+    )
+
+
+def _occupancy(demonstration: Demonstration, pictures: dict[str, bytes]) -> str:
+    sentence = occupancy_sentence(demonstration)
+    if not demonstration.tests:
+        return _paragraphs([sentence])
+    condition = str(demonstration.condition)
+    rows = []
+    for name, test in demonstration.tests.items():
+        with_label, without = (", ".join(f"{share:.3f}" for share in test.means[row]) for row in (1, 0))
+        rows.append((name, with_label, without, f"{test.p_value:.4g}", f"{test.num_arrangements}"))
+    width = 1.0 if demonstration.data.bin_width is None else demonstration.data.bin_width
+    note = (
+        "Statistic: distance between the mean occupancies of the two groups. "
+        f"The common window is the first {demonstration.common_steps * width:g} {'s' if demonstration.data.bin_width else 'steps'}, which every "
+        "trial has: trials of the two kinds differ in length, and late seconds exist in the long ones only. "
+        "Free permutation supposes that trials are exchangeable; shifting the labels along the session keeps runs of like trials together and "
+        f"guards against slow drift, at the price of a p-value of at least 1/{demonstration.data.num_sequences}. Seed {demonstration.seed}."
+    )
+    heading = ("compared", f"mean share, {condition}", f"mean share, not {condition}", "p", "arrangements")
+    caption = "Share of each trial spent in each state."
+    return _paragraphs([sentence]) + _table(heading, rows, numbers=(3, 4)) + _paragraphs([note]) + _picture(pictures, "occupancy", caption)
+
+
+def _connections(pictures: dict[str, bytes]) -> str:
+    caption = "Coupling in each state (one colour scale; own history left out), and the learned connection types that the states share."
+    return _picture(pictures, "coupling", caption)
+
+
+def _outcomes(demonstration: Demonstration, pictures: dict[str, bytes]) -> str:
+    rows = []
+    for model, fitted in demonstration.fits.items():
+        for index, record in enumerate(fitted.restarts):
+            kept = " (kept)" if index == fitted.best_restart else ""
+            best = float(np.nanmax(record.log_joint_history))
+            rows.append((model, f"{index}{kept}", f"{len(record.log_joint_history)}", f"{best:.1f}", record.outcome.value))
+    heading = ("model", "restart", "iterations", "log-joint (nats)", "outcome")
+    sentences = [f"{model}: {fitted.outcome.value}" for model, fitted in demonstration.fits.items()]
+    caption = "Log-joint of every restart, as its distance below the best one."
+    return _paragraphs(sentences) + _table(heading, rows, numbers=(2, 3)) + _picture(pictures, "em", caption)
+
+
+def versions() -> dict[str, str]:
+    """Versions of latentgate, Python and the packages that numbers may depend on."""
+    return {"latentgate": __version__, "python": platform.python_version()} | {name: importlib.metadata.version(name) for name in _PACKAGES}
+
+
+def _circumstances(demonstration: Demonstration) -> str:
+    devices = ", ".join(str(device) for device in jax.devices())
+    machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores; JAX devices: {devices}; {precision()}; seed {demonstration.seed}"
+    rows = [("machine", machine), ("versions", ", ".join(f"{name} {number}" for name, number in versions().items()))]
+    times = [(stage, f"{seconds:.1f}") for stage, seconds in demonstration.seconds.items()]
+    times.append(("together", f"{sum(demonstration.seconds.values()):.1f}"))
+    return _table(("", ""), rows) + _table(("stage", "seconds, compilation included"), times, numbers=(1,))
+
+
+def _paragraphs(sentences: Iterable[str]) -> str:
+    return "".join(f"<p>{escape(sentence)}</p>\n" for sentence in sentences)
+
+
+def _table(heading: tuple[str, ...], rows: Iterable[tuple[str, ...]], numbers: tuple[int, ...] = ()) -> str:
+    top = "".join(f"<th>{escape(title)}</th>" for title in heading)
+    lines = []
+    for row in rows:
+        cells = [f"<td{' class=number' * (column in numbers)}>{escape(cell)}</td>" for column, cell in enumerate(row)]
+        lines.append(f"<tr>{''.join(cells)}</tr>")
+    head = f"<tr>{top}</tr>\n" if any(heading) else ""
+    return f"<table>\n{head}" + "\n".join(lines) + "\n</table>\n"
+
+
+def _picture(pictures: dict[str, bytes], name: str, caption: str) -> str:
+    encoded = base64.b64encode(pictures[name]).decode("ascii")
+    return f'<figure><img alt="{escape(caption)}" src="data:image/png;base64,{encoded}"><figcaption>{escape(caption)}</figcaption></figure>\n'
