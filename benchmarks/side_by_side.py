@@ -79,9 +79,7 @@ def duration(call: Callable[[], Any], repeats: int = 1) -> Lap:
     return Lap((time.perf_counter() - wall) / repeats, (time.process_time() - processor) / repeats)
 
 
-def round_robin(
-    calls: Mapping[str, Callable[[], Any]], rounds: int, seconds: float, at_least: int = 3, smallest_sample: float = 0.01
-) -> dict[str, Timing]:
+def round_robin(calls: Mapping[str, Callable[[], Any]], rounds: int, seconds: float, at_least: int = 3, smallest_sample: float = 0.01) -> dict[str, Timing]:
     """Times callables in turns, so that noise of the machine hits all of them alike.
 
     Args:

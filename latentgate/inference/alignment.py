@@ -31,7 +31,7 @@ def permute_states(params: Mapping[str, np.ndarray], dims: Mapping[str, Sequence
     for name, value in params.items():
         for axis, dim in enumerate(dims[name]):
             if dim in STATE_AXES:
-                value = np.take(value, order, axis)
+                value = np.take(np.asarray(value), order, axis)
         result[name] = np.asarray(value)
     return result
 

@@ -45,7 +45,10 @@ class Gamma(dist.Gamma):
         return xlogy(concentration, rate) + xlogy(concentration - 1.0, value) - rate * value - gammaln(concentration)
 
 
-class _PositiveDefinite(type(constraints.positive_definite)):
+_Constraint: Any = type(constraints.positive_definite)
+
+
+class _PositiveDefinite(_Constraint):
     """The constraint under another name, to be given a bijection of our own."""
 
 
@@ -67,7 +70,7 @@ class InverseWishart(dist.InverseWishart):
     def log_prob(self, value: Array, intermediates: Any = None) -> Array:
         """Log-density, [...]."""
         size = value.shape[-1]
-        concentration, scale_factor = self.base_dist.concentration, self.base_dist.scale_tril
+        concentration, scale_factor = numbers_of(self.base_dist, "concentration", "scale_tril")
         factor = cholesky(value)
         trace = jnp.sum(solve_triangular(factor, scale_factor) ** 2, axis=(-1, -2))
         normaliser = 0.5 * concentration * (size * jnp.log(2.0) - log_determinant(scale_factor)) + multigammaln(0.5 * concentration, size)
@@ -85,6 +88,11 @@ def mended(prior: dist.Distribution) -> dist.Distribution:
     if type(prior) is dist.InverseWishart:
         return InverseWishart(prior.concentration, scale_tril=prior.base_dist.scale_tril)
     return prior
+
+
+def numbers_of(prior: dist.Distribution, *names: str) -> tuple[Array, ...]:
+    """Parameters of a distribution, by name, as arrays."""
+    return tuple(jnp.asarray(getattr(prior, name)) for name in names)
 
 
 def dirichlet_mode(counts: Array, concentration: Array, previous: Array) -> Array:

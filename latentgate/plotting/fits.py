@@ -62,7 +62,7 @@ def transition_matrix(probabilities: Any, *, bin_width: float | None = None, ax:
 def _probability(value: float) -> str:
     if 0 < value < 0.0005:
         return "<.001"
-    return "1" if value == 1 else f"{value:.3f}".lstrip("0") or "0"
+    return f"{value:.0f}" if value in (0, 1) else f"{value:.3f}".removeprefix("0")
 
 
 def em_trace(fit: Fit, *, ax: Axes | None = None) -> Axes:

@@ -9,7 +9,7 @@ import pytest
 import latentgate as lg
 from latentgate.inference import restarts
 
-from .conftest import small_models
+from ..model_table import small_models
 
 MODELS = small_models()
 
@@ -71,9 +71,7 @@ def test_float32_fit_agrees_with_float64(poisson_data):
     with jax.enable_x64(True):
         wanted = lg.fit(model, poisson_data, lg.EM(max_iterations=60, tolerance=0.0), seed=2)
     with jax.enable_x64(False):
-        found = lg.fit(
-            model, poisson_data, lg.EM(max_iterations=60, tolerance=0.0), seed=2, start={k: v.astype(np.float32) for k, v in wanted.params.items()}
-        )
+        found = lg.fit(model, poisson_data, lg.EM(max_iterations=60, tolerance=0.0), seed=2, start={k: v.astype(np.float32) for k, v in wanted.params.items()})
     assert found.params["emission.rates"].dtype == np.float32
     np.testing.assert_allclose(found.params["emission.rates"], wanted.params["emission.rates"], rtol=1e-4)
     np.testing.assert_allclose(found.log_joint_history[-1], wanted.log_joint_history[-1], rtol=1e-5)

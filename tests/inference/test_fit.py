@@ -9,7 +9,7 @@ from scipy.stats import poisson
 import latentgate as lg
 from latentgate.inference import RestartRecord, match_labels
 
-from .conftest import small_models
+from ..model_table import small_models
 
 MODELS = small_models()
 

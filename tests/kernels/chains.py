@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from numpy.testing import assert_allclose
 
 from latentgate import kernels
 from tests.oracles import discrete_chain as oracle
@@ -177,3 +178,9 @@ def ordinary_chain(seed: int, num_states: int, num_steps: int, contrast: float =
     nodes = -2.0 + rng.normal(size=(num_steps, num_states))
     nodes[np.arange(num_steps), states] += contrast
     return np.full(num_states, -np.log(num_states)), np.log(transitions), nodes
+
+
+def assert_same(left, right, bound=1e-10):
+    """Equal up to rounding, where minus infinity equals itself and NaN equals nothing."""
+    assert not np.isnan(left).any()
+    assert_allclose(left, right, rtol=1e-12, atol=bound)

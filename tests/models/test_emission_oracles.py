@@ -15,6 +15,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import latentgate as lg
 from latentgate.models.base import log_prior
+from latentgate.models.emissions import negative_binomial
 from latentgate.models.emissions.negative_binomial import log_rising_ratio
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -215,6 +216,17 @@ def test_negative_binomial_recovers_its_concentration():
     found = repeated(emission, {"rates": jnp.ones((1, 1)), "concentration": jnp.array([10.0])}, data, np.ones((1, 20_000, 1)), 20)
     assert_allclose(found["rates"], 4.0, rtol=0.03)
     assert_allclose(found["concentration"], 3.0, rtol=0.06)
+
+
+def test_large_counts_are_not_tallied_and_small_ones_as_well_as_if_they_were_not(monkeypatch):
+    data, weights = random_data(13, lambda rng, length: rng.negative_binomial(2.0, 0.2, size=(length, 2)))
+    params = {"rates": jnp.array([[7.0, 9.0], [8.0, 5.0]]), "concentration": jnp.array([1.0, 4.0])}
+    emission = lg.emissions.NegativeBinomial(2)
+    expected, densities = emission.m_step(params, data, weights), emission.log_likelihood(params, data)
+    monkeypatch.setattr(negative_binomial, "_TALLIED", 3)
+    found = emission.m_step(params, data, weights)
+    assert_allclose(found["concentration"], expected["concentration"], rtol=1e-10)
+    assert_allclose(emission.log_likelihood(params, data), densities, rtol=1e-12)
 
 
 NUMERICAL = [

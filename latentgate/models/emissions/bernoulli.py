@@ -10,6 +10,7 @@ from jax import Array
 from latentgate.data import Sequences
 
 from ..base import Params, Prior, with_shape
+from ..distributions import numbers_of
 from .base import Emission
 from .checks import at_least, check_categories, prior_or
 
@@ -83,8 +84,8 @@ class Bernoulli(Emission):
         ones = jnp.einsum("stk,stn->kn", weights, values)
         zeros = jnp.einsum("stk,stn->kn", weights, observed - values * observed)
         # A negative pseudo-count means that the density has its supremum at the boundary.
-        for_one = jnp.maximum(ones + self.prior.concentration1 - 1, 0.0)
-        for_zero = jnp.maximum(zeros + self.prior.concentration0 - 1, 0.0)
+        one, zero = numbers_of(self.prior, "concentration1", "concentration0")
+        for_one, for_zero = jnp.maximum(ones + one - 1, 0.0), jnp.maximum(zeros + zero - 1, 0.0)
         total = for_one + for_zero
         return {"probs": jnp.where(total > 0, for_one / jnp.where(total > 0, total, 1.0), params["probs"])}
 

@@ -74,7 +74,7 @@ class BernoulliGLM(Emission):
 
     def priors(self, num_states: int) -> dict[str, Prior]:
         """See `Part.priors`."""
-        weights = {"weights": with_shape(self.weight_prior, (num_states, self.num_inputs), "weights")}
+        weights: dict[str, Prior] = {"weights": with_shape(self.weight_prior, (num_states, self.num_inputs), "weights")}
         return weights | {"bias": with_shape(self.bias_prior, (num_states,), "bias")} if self.bias else weights
 
     def dims(self) -> dict[str, tuple[str, ...]]:

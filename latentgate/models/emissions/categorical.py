@@ -12,7 +12,7 @@ from latentgate.data import Sequences
 from latentgate.kernels import safe_log
 
 from ..base import Params, Prior, with_shape
-from ..distributions import dirichlet_mode
+from ..distributions import dirichlet_mode, numbers_of
 from .base import Emission
 from .checks import at_least, check_categories, prior_or
 
@@ -83,7 +83,7 @@ class Categorical(Emission):
         if not isinstance(self.prior, dist.Dirichlet):
             return super().m_step(params, data, weights)
         counts = jnp.einsum("stk,stc->kc", weights, self._indicators(data))
-        return {"probs": dirichlet_mode(counts, jnp.asarray(self.prior.concentration), params["probs"])}
+        return {"probs": dirichlet_mode(counts, numbers_of(self.prior, "concentration")[0], params["probs"])}
 
     def sample(self, key: Array, params: Params, state: Array, inputs: dict[str, Array], recent: Array) -> Array:
         """See `Emission.sample`."""

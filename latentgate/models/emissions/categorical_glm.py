@@ -79,7 +79,7 @@ class CategoricalGLM(Emission):
     def priors(self, num_states: int) -> dict[str, Prior]:
         """See `Part.priors`."""
         shape = (num_states, self.num_categories - 1)
-        weights = {"weights": with_shape(self.weight_prior, (*shape, self.num_inputs), "weights")}
+        weights: dict[str, Prior] = {"weights": with_shape(self.weight_prior, (*shape, self.num_inputs), "weights")}
         return weights | {"bias": with_shape(self.bias_prior, shape, "bias")} if self.bias else weights
 
     def dims(self) -> dict[str, tuple[str, ...]]:

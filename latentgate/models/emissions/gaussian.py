@@ -14,7 +14,7 @@ from latentgate.data import Sequences
 from latentgate.kernels.small_matrices import cholesky, inverse, log_determinant, solve_positive_definite, solve_triangular
 
 from ..base import Params, Prior, with_shape
-from ..distributions import InverseWishart
+from ..distributions import InverseWishart, numbers_of
 from .base import Emission
 from .checks import at_least, positive, prior_or, warn_about_scale
 from .partly_observed import completed, partial_log_density
@@ -165,8 +165,8 @@ class Gaussian(Emission):
         data_precision = count / params["covariances"]
         means = average + (location - average) * precision / (data_precision + precision)
         squares = weighted_squares(values, observed, weights, means)
-        prior = cast(dist.InverseGamma, self.covariance_prior)
-        return {"means": means, "covariances": (0.5 * squares + prior.rate) / (0.5 * count + prior.concentration + 1)}
+        concentration, rate = numbers_of(self.covariance_prior, "concentration", "rate")
+        return {"means": means, "covariances": (0.5 * squares + rate) / (0.5 * count + concentration + 1)}
 
     def _matrix_m_step(self, params: Params, data: Sequences, weights: Array) -> Params:
         values, spread = jnp.asarray(data.values)[:, :, None, :], 0.0
@@ -185,14 +185,14 @@ class Gaussian(Emission):
         scatter = _scatter(values, weights, means) + spread
         if self.covariance == "tied":
             scatter, count = scatter.sum(0), count.sum()
-        prior = cast(InverseWishart, self.covariance_prior).base_dist
-        scale_factor = jnp.asarray(prior.scale_tril, scatter.dtype)
-        freedom = jnp.asarray(prior.concentration) + count + self.features + 1
+        concentration, scale_factor = numbers_of(cast(InverseWishart, self.covariance_prior).base_dist, "concentration", "scale_tril")
+        scale_factor = scale_factor.astype(scatter.dtype)
+        freedom = concentration + count + self.features + 1
         return {"means": means, "covariances": (scatter + scale_factor @ jnp.swapaxes(scale_factor, -1, -2)) / freedom[..., None, None]}
 
     def _mean_prior_moments(self, shape: tuple[int, ...]) -> tuple[Array, Array]:
-        prior = cast(dist.Normal, self.mean_prior)
-        return jnp.broadcast_to(prior.loc, shape), jnp.broadcast_to(prior.scale, shape) ** -2.0
+        location, scale = numbers_of(self.mean_prior, "loc", "scale")
+        return jnp.broadcast_to(location, shape), jnp.broadcast_to(scale, shape) ** -2.0
 
     def sample(self, key: Array, params: Params, state: Array, inputs: dict[str, Array], recent: Array) -> Array:
         """See `Emission.sample`."""

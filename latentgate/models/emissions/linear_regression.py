@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import jax
 import jax.numpy as jnp
 import numpyro.distributions as dist
@@ -13,6 +11,7 @@ from latentgate.data import Sequences
 from latentgate.kernels.small_matrices import cholesky, solve_positive_definite
 
 from ..base import Params, Prior, with_shape
+from ..distributions import numbers_of
 from ..newton import weighted_gram
 from .base import Emission
 from .checks import at_least, positive, prior_or, warn_about_scale
@@ -140,11 +139,11 @@ class LinearRegression(Emission):
         curvature = self._gram(design, data, weights) / variances[..., None, None] + precision[..., None] * jnp.eye(design.shape[-1])
         found = start + solve_positive_definite(cholesky(curvature), gradient[..., None])[..., 0]
         _, squares = _residual_sums(found, design, data, weights)
-        prior = self.covariance_prior
+        concentration, rate = numbers_of(self.covariance_prior, "concentration", "rate")
         return {
             "weights": found[..., :-1],
             "bias": found[..., -1],
-            "covariances": (0.5 * squares + prior.rate) / (0.5 * self._count(data, weights) + prior.concentration + 1),
+            "covariances": (0.5 * squares + rate) / (0.5 * self._count(data, weights) + concentration + 1),
         }
 
     def _coefficient_prior(self, shape: tuple[int, ...]) -> tuple[Array, Array]:
@@ -153,8 +152,8 @@ class LinearRegression(Emission):
         def joined(weights, bias) -> Array:
             return jnp.concatenate([jnp.broadcast_to(weights, shape), jnp.broadcast_to(bias, shape[:-1])[..., None]], axis=-1)
 
-        for_weights, for_bias = cast(dist.Normal, self.weight_prior), cast(dist.Normal, self.bias_prior)
-        return joined(for_weights.loc, for_bias.loc), joined(for_weights.scale, for_bias.scale) ** -2.0
+        (location, scale), (bias_location, bias_scale) = (numbers_of(prior, "loc", "scale") for prior in (self.weight_prior, self.bias_prior))
+        return joined(location, bias_location), joined(scale, bias_scale) ** -2.0
 
     def _count(self, data: Sequences, weights: Array) -> Array:
         return jnp.einsum("stk,stn->kn", weights, jnp.asarray(data.observed).astype(weights.dtype))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -13,16 +13,19 @@ from numpyro.distributions import constraints
 from latentgate.data import Sequences
 
 from ..base import Params, Prior, with_shape
+from ..distributions import numbers_of
 from ..newton import newton_rows
 from .base import Emission, check_counts
 from .checks import at_least, prior_or
 from .poisson import log_factorials, with_log_factorials
 
-# Candidates for each concentration in one M-step; each reads all counts once.
+# Candidates for each concentration in one M-step.
 _NEWTON_STEPS = 4
+# Where all counts are below this, logarithms are computed once a count and not once an observation.
+_TALLIED = 256
 # Where Stirling's series is exact to rounding with the terms below.
-_SHIFT = 8
-_STIRLING = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188, -691 / 360360, 1 / 156)
+_SHIFT = 16
+_STIRLING = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188)
 
 
 class NegativeBinomial(Emission):
@@ -97,7 +100,7 @@ class NegativeBinomial(Emission):
         log_growth = jnp.log1p(rates / concentration)
         gain = jnp.log(jnp.where(possible, rates, 1.0)) - log_growth
         forbidden = values @ (~possible).astype(rates.dtype).T > 0
-        shape = jnp.sum(observed * log_rising_ratio(values, concentration), axis=-1, keepdims=True)
+        shape = jnp.sum(observed * _shapes(values, concentration), axis=-1, keepdims=True)
         result = values @ gain.T - observed @ (concentration * log_growth).T + shape - log_factorials(data)
         return jnp.where(forbidden, -jnp.inf, result)
 
@@ -109,17 +112,16 @@ class NegativeBinomial(Emission):
         values, observed = jnp.asarray(data.values), jnp.asarray(data.observed).astype(weights.dtype)
         counts, exposure = jnp.einsum("stk,stn->kn", weights, values), jnp.einsum("stk,stn->kn", weights, observed)
         rates = self._rates(params["concentration"], counts, exposure)
-        present = weights.sum(-1, keepdims=True) * observed
+        shape_of = _weighted_shape(values, weights.sum(-1, keepdims=True) * observed)
 
         def objective(log_concentration: Array) -> Array:
             concentration = jnp.exp(log_concentration[:, 0])
             log_growth = jnp.log1p(rates / concentration)
             by_state = -jnp.sum((counts + exposure * concentration) * log_growth, axis=0)
-            shape = jnp.sum(present * log_rising_ratio(values, concentration), axis=(0, 1))
-            return by_state + shape + self.concentration_prior.expand((self.num_neurons,)).log_prob(concentration)
+            return by_state + shape_of(concentration) + self.concentration_prior.expand((self.num_neurons,)).log_prob(concentration)
 
         def evaluate(rows: Array) -> tuple[Array, Array, Array]:
-            # Twice forward: each neuron has one unknown, and the counts are read once.
+            # Twice forward: each neuron has one unknown.
             along = (jnp.ones_like(rows),)
             (value, slope), (_, bend) = jax.jvp(lambda x: jax.jvp(objective, (x,), along), (rows,), along)
             return value, slope[:, None], -bend[:, None, None]
@@ -130,8 +132,7 @@ class NegativeBinomial(Emission):
 
     def _rates(self, concentration: Array, counts: Array, exposure: Array) -> Array:
         """The positive root of (b / r) μ² + (E + b - (a - 1) / r) μ - (A + a - 1) = 0, which is where the derivative in the rate μ vanishes."""
-        prior = cast(dist.Gamma, self.rate_prior)
-        shape, rate = prior.concentration, prior.rate
+        shape, rate = numbers_of(self.rate_prior, "concentration", "rate")
         quadratic = rate / concentration
         linear = exposure + rate - (shape - 1) / concentration
         # A negative one means that the density has its supremum at zero.
@@ -150,21 +151,49 @@ class NegativeBinomial(Emission):
         return jax.random.poisson(for_poisson, mixed).astype(rates.dtype)
 
 
+def _shapes(counts: Array, concentration: Array) -> Array:
+    """`log_rising_ratio` of every count, looked up where the counts are small."""
+
+    def look_up(concentration: Array) -> Array:
+        table = log_rising_ratio(jnp.arange(_TALLIED, dtype=counts.dtype)[:, None], concentration)
+        return table[jnp.minimum(counts, _TALLIED - 1).astype(jnp.int32), jnp.arange(concentration.shape[0])]
+
+    # The choice depends on the data alone, so it stays a choice when restarts are mapped.
+    return jax.lax.cond(counts.max() < _TALLIED, look_up, lambda concentration: log_rising_ratio(counts, concentration), concentration)
+
+
+def _weighted_shape(counts: Array, present: Array) -> Callable[[Array], Array]:
+    """The function Σ present · `log_rising_ratio`(counts, concentration) over steps, of the concentrations [neuron].
+
+    Args:
+        counts, present: [sequence, time, neuron].
+    """
+    num_neurons = counts.shape[-1]
+    slot = jnp.minimum(counts, _TALLIED - 1).astype(jnp.int32) * num_neurons + jnp.arange(num_neurons)
+    tally = jax.ops.segment_sum(present.reshape(-1), slot.reshape(-1), _TALLIED * num_neurons).reshape(_TALLIED, num_neurons)
+    levels = jnp.arange(_TALLIED, dtype=counts.dtype)[:, None]
+
+    def from_tally(concentration: Array) -> Array:
+        return jnp.sum(tally * log_rising_ratio(levels, concentration), axis=0)
+
+    def from_counts(concentration: Array) -> Array:
+        return jnp.sum(present * log_rising_ratio(counts, concentration), axis=(0, 1))
+
+    return lambda concentration: jax.lax.cond(counts.max() < _TALLIED, from_tally, from_counts, concentration)
+
+
 def log_rising_ratio(counts: Array, concentration: Array) -> Array:
     """Log Γ(r + y) / (Γ(r) r^y) = Σ_{j < y} log(1 + j / r) for counts y and concentrations r.
 
-    A difference of two log-gammas would lose all digits for large r, where this tends to zero. So the arguments are shifted by 8, where
+    A difference of two log-gammas would lose all digits for large r, where this tends to zero. So the arguments are shifted by 16, where
     Stirling's series is exact to rounding, and the leading terms are subtracted by hand.
     """
     shifted = concentration + _SHIFT
     last = shifted + counts
     main = (last - 0.5) * jnp.log1p(counts / shifted) - counts + counts * jnp.log1p(_SHIFT / concentration)
-    # Four factors at a time stay within float32.
-    early, late = jnp.ones_like(last), jnp.ones_like(last)
-    for step in range(_SHIFT // 2):
-        early = early * (1 + counts / (concentration + step))
-        late = late * (1 + counts / (concentration + step + _SHIFT // 2))
-    return main - jnp.log(early) - jnp.log(late) + _stirling_rest(last) - _stirling_rest(shifted)
+    # Along an axis of its own: a loop over the steps would be compiled sixteen times, and its derivatives with it.
+    steps = jnp.log1p(counts[..., None] / (concentration[..., None] + jnp.arange(_SHIFT)))
+    return main - steps.sum(-1) + _stirling_rest(last) - _stirling_rest(shifted)
 
 
 def _stirling_rest(z: Array) -> Array:

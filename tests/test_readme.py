@@ -1,0 +1,26 @@
+"""The README's example runs as it is printed."""
+
+import re
+from pathlib import Path
+
+README = Path(__file__).resolve().parents[1] / "README.md"
+
+
+def test_example_runs(tmp_path, monkeypatch, capsys):
+    (code,) = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    assert len([line for line in code.splitlines() if line.strip()]) <= 15
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(compile(code, "README.md", "exec"), names)
+    assert (tmp_path / "states.png").stat().st_size > 10_000
+    printed = capsys.readouterr().out
+    assert "occupancy" in printed
+    assert float(re.search(r"(\S+) bits per spike", printed)[1]) > 0.03
+
+
+def test_what_it_points_to_exists():
+    text = README.read_text(encoding="utf-8")
+    paths = re.findall(r"\]\((docs/[^)]*)\)", text) + re.findall(r"`((?:notebooks|latentgate|data|tests|benchmarks)/?[\w./]*)`", text)
+    assert len(paths) > 10
+    for path in paths:
+        assert (README.parent / path).exists(), path
