@@ -139,7 +139,8 @@ class Fitter(NamedTuple):
 def expectation_maximisers(counts: Counts, num_iterations: int) -> dict[str, Fitter]:
     """EM of every peer under flat priors from one starting point, without early stop.
 
-    dynamax's `fit_em` compiles at every call, with the data as a constant; "dynamax kept" compiles it once, with the data as an argument. Build them anew before a first call that is to be timed.
+    dynamax's `fit_em` compiles at every call, with the data as a constant; "dynamax kept" compiles it once, with the data as an
+    argument. Build them anew before a first call that is to be timed.
     """
     num_sequences, num_steps, num_neurons = counts.values.shape
     num_states = len(counts.initial)

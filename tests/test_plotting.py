@@ -154,9 +154,7 @@ def fit_with(histories, outcomes):
 
 
 def test_trace_is_the_distance_below_the_best():
-    fitted = fit_with(
-        [[-300.0, -120.0], [-250.0, -110.0, -100.0], [-500.0]], [Outcome.ITERATION_LIMIT, Outcome.CONVERGED, Outcome.UNDERFLOW]
-    )
+    fitted = fit_with([[-300.0, -120.0], [-250.0, -110.0, -100.0], [-500.0]], [Outcome.ITERATION_LIMIT, Outcome.CONVERGED, Outcome.UNDERFLOW])
     axes = plotting.em_trace(fitted)
     draw(axes)
     drawn = [np.asarray(line.get_ydata()).tolist() for line in axes.lines if len(line.get_xdata()) and line.get_label() != "other restarts"]

@@ -1,6 +1,6 @@
 """What `latentgate demo` does: choose a recording, fit, decode, score, draw."""
 
-from latentgate.demonstration.analysis import FREE, ONE_HOT, ONE_STATE, QUICK, Demonstration, Settings, demonstrate, precision
+from latentgate.demonstration.analysis import FREE, ONE_HOT, ONE_STATE, QUICK, Demonstration, Settings, demonstrate, most_active, precision
 from latentgate.demonstration.pictures import draw
 from latentgate.demonstration.recording import REAL, SIMULATED, Origin, obtain
 
@@ -16,6 +16,7 @@ __all__ = [
     "Settings",
     "demonstrate",
     "draw",
+    "most_active",
     "obtain",
     "precision",
 ]

@@ -103,7 +103,9 @@ def _prepare(model: StateSpaceModel, data: Sequences) -> Sequences:
 
 @eqx.filter_jit
 def _starting_points(model: StateSpaceModel, data: Sequences, keys: jax.Array) -> dict:
-    return jax.vmap(lambda key: model.initialize(key, data))(keys)
+    params = jax.vmap(lambda key: model.initialize(key, data))(keys)
+    # Weakly typed constants would change type after the first block of iterations, and each change compiles everything again.
+    return {name: jnp.asarray(value, value.dtype) for name, value in params.items()}
 
 
 def _with_start(model: StateSpaceModel, params: dict, start: dict) -> dict:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,10 +17,11 @@ class Reporter(Protocol):
 
 
 def wanted(progress: bool | None) -> bool:
-    """`progress` itself, or, if None, whether standard error is a terminal or a notebook is running."""
+    """`progress` itself, or, if None, whether standard error is a terminal or a notebook is running that can show a bar."""
     if progress is not None:
         return progress
-    return sys.stderr.isatty() or "ipykernel" in sys.modules
+    # Without ipywidgets rich would leave a warning and an empty box in the notebook.
+    return sys.stderr.isatty() or ("ipykernel" in sys.modules and importlib.util.find_spec("ipywidgets") is not None)
 
 
 @contextmanager

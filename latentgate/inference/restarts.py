@@ -107,7 +107,7 @@ def climb(engine: RestartEngine, model: StateSpaceModel, data: Sequences, params
     """See `RestartEngine.run`."""
     climber, max_iterations, block = engine.climber, engine.max_iterations, engine.block
     num_restarts = len(next(iter(params.values())))
-    log_joint_dtype = eqx.filter_eval_shape(climber.evaluate, model, data, climber.start(model, params)).log_joint.dtype
+    log_joint_dtype = jnp.result_type(float)
     state = _State(
         climber.start(model, params),
         params,

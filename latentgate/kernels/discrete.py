@@ -138,7 +138,9 @@ def sample(
     chain = _checked(log_initial, log_transitions, log_nodes, lengths, semiring, backend)
     if num_samples is None:
         return _sample(key, *chain, semiring, _resolve(backend))
-    keys = jax.random.split(key, num_samples)
+    if isinstance(num_samples, bool) or not isinstance(num_samples, int | np.integer) or num_samples < 1:
+        raise ValueError(f"num_samples: found {num_samples!r}, expected an integer of at least 1, or None for one draw without a new dimension.")
+    keys = jax.random.split(key, int(num_samples))
     return jax.vmap(lambda one: _sample(one, *chain, semiring, _resolve(backend)))(keys)
 
 

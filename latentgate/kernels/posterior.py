@@ -4,7 +4,7 @@ Why the scaled numbers can be trusted, or say that they cannot. Let tiny be the 
 underflow in the forward step t are below tiny / c_t, where c_t is that step's total, and their share of the normaliser is at most K tiny / (c_t n_t),
 where n_t is the overlap of the forward and the backward message, both normalised. Weights that underflow in the backward step cost at most
 K tiny / (s_t n_t) with s_t the total of that step. So min(c_t, s_t) n_t > 4 K tiny / eps at every step bounds the loss by rounding; otherwise the result
-is NaN.
+is NaN. (Scaled by the forward totals, a backward message of largest entry m_t has n_t = 1 / m_t, and what underflows in it carries less than tiny.)
 """
 
 from typing import NamedTuple
@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from .messages import Weights, backward, forward
-from .semirings import SCALED, SEMIRINGS, Semiring, log_sum_exp
+from .semirings import SCALED, SEMIRINGS, Semiring
 from .sums import compensated_sum, summed_outer_product
 
 
@@ -121,23 +121,13 @@ def smoothed(log_initial, log_transitions, log_nodes, lengths, semiring: str, ba
     chain = lift(log_initial, log_transitions, log_nodes, lengths, numbers)
     weights = chain.weights
     messages, totals = forward(numbers, weights, backend)
-    ahead, behind, ahead_totals = backward(numbers, weights, backend)
-    if numbers is SCALED:
-        agreement = messages[:-1] * behind
-        overlap = agreement.sum(-1)
-        divisor = jnp.where(overlap > 0, overlap, 1.0)[..., None]
-        before = agreement / divisor
-        expected = _expected_transitions_scaled(messages[:-1] / divisor, ahead, weights)
-        marginals = jnp.concatenate([before, messages[-1:]])
-        underflow = _underflows(log_initial, log_transitions, log_nodes, lengths, weights, totals, ahead_totals, overlap)
-    else:
-        agreement = messages[:-1] + behind
-        overlap = log_sum_exp(agreement, -1)
-        divisor = jnp.where(jnp.isfinite(overlap), overlap, 0.0)[..., None]
-        expected = _expected_transitions_log(messages[:-1] - divisor, ahead, weights)
-        marginals = jnp.exp(jnp.concatenate([agreement - divisor, messages[-1:]]))
-        underflow = jnp.zeros(totals.shape[1:], bool)
+    joined = _joined_in_one_pass if backend == "sequential" and not weights.per_step else _joined_afterwards
+    marginals, expected, trust = joined(numbers, weights, messages, totals, backend)
     log_normaliser = compensated_sum(_log_increments(numbers, chain, totals))
+    if numbers is SCALED:
+        underflow = _underflows(log_initial, log_transitions, log_nodes, lengths, weights, totals, trust)
+    else:
+        underflow = jnp.zeros(log_normaliser.shape, bool)
     marginals = jnp.moveaxis(_blank_padding(marginals, weights.active), 0, -2)
     if weights.per_step:
         expected = jnp.moveaxis(expected, 0, -3)
@@ -148,6 +138,52 @@ def smoothed(log_initial, log_transitions, log_nodes, lengths, semiring: str, ba
         jnp.where(spread, jnp.nan, expected),
         underflow,
     )
+
+
+def _joined_in_one_pass(semiring: Semiring, weights: Weights, messages: Array, totals: Array, _backend: str) -> tuple[Array, Array, Array]:
+    """Marginals [T, ..., K], expected transitions [..., K, K] and the smallest trust [...], for constant edges.
+
+    Backward messages are scaled by the forward totals, so that they overlap the forward ones by one but for drift, which is divided out. Whole arrays
+    are scanned and none is sliced: on long chains the copies would cost more than the recursion.
+    """
+    backwards = jnp.swapaxes(weights.edges, -1, -2)
+
+    def step(carry: tuple[Array, Array, Array], inputs):
+        behind, ahead, trust = carry
+        node, message, total, is_active = inputs
+        marginal, overlap = semiring.normalise(semiring.times(message, behind))
+        shared = semiring.divide(ahead, overlap[..., None])
+        now = semiring.divide(semiring.times(node, behind), total[..., None])
+        before = semiring.vector_matrix(now, backwards)
+        trusted = jnp.minimum(trust, semiring.divide(semiring.times(total, overlap), behind.max(-1)))
+        if is_active is not None:
+            now = jnp.where(is_active[..., None], now, semiring.zero)
+            before = jnp.where(is_active[..., None], before, semiring.one)
+            trusted = jnp.where(is_active, trusted, trust)
+        return (before, now, trusted), (marginal, shared)
+
+    one = jnp.full_like(messages[0], semiring.one)
+    start = (one, jnp.full_like(one, semiring.zero), jnp.full_like(totals[0], jnp.inf))
+    (_, _, trust), (marginals, shared) = lax.scan(step, start, (weights.nodes, messages, totals, weights.active), reverse=True)
+    if semiring is SCALED:
+        return marginals, _expected_transitions_scaled(messages, shared, weights), trust
+    return jnp.exp(marginals), _expected_transitions_log(messages, shared, weights), trust
+
+
+def _joined_afterwards(semiring: Semiring, weights: Weights, messages: Array, totals: Array, backend: str) -> tuple[Array, Array, Array]:
+    """The same for edges of every step, [T-1, ..., K, K], and for the associative backend."""
+    ahead, behind, ahead_totals = backward(semiring, weights, backend)
+    before, overlap = semiring.normalise(semiring.times(messages[:-1], behind))
+    marginals = jnp.concatenate([before, messages[-1:]])
+    shared = semiring.divide(messages[:-1], overlap[..., None])
+    if semiring is not SCALED:
+        return jnp.exp(marginals), _expected_transitions_log(shared, ahead, weights), totals[0]
+    real = totals
+    if weights.active is not None:
+        real = jnp.where(weights.active, totals, 1.0)
+        ahead_totals = jnp.where(weights.active[1:], ahead_totals, 1.0)
+    trust = jnp.concatenate([jnp.minimum(real[:-1], ahead_totals) * overlap, real[-1:]]).min(0)
+    return marginals, _expected_transitions_scaled(shared, ahead, weights), trust
 
 
 def _log_increments(semiring: Semiring, chain: Chain, totals: Array) -> Array:
@@ -196,14 +232,11 @@ def _doubtful(weights: Weights, totals: Array) -> Array:
     return edges * real.min(0) < _smallest_trusted(totals.dtype, weights.nodes.shape[-1])
 
 
-def _underflows(log_initial, log_transitions, log_nodes, lengths, weights: Weights, totals: Array, ahead_totals: Array, overlap: Array) -> Array:
+def _underflows(log_initial, log_transitions, log_nodes, lengths, weights: Weights, totals: Array, trust: Array) -> Array:
     """Whether weight that matters was lost, [...]; a chain that has no path at all has lost nothing."""
-    real = totals
-    if weights.active is not None:
-        real = jnp.where(weights.active, totals, 1.0)
-        ahead_totals = jnp.where(weights.active[1:], ahead_totals, 1.0)
-    trust = jnp.concatenate([jnp.minimum(real[:-1], ahead_totals) * overlap, real[-1:]]).min(0)
-    lost = trust < _smallest_trusted(totals.dtype, weights.nodes.shape[-1])
+    real = totals if weights.active is None else jnp.where(weights.active, totals, 1.0)
+    # Not "trust <": a message that overflowed leaves NaN here.
+    lost = ~(trust >= _smallest_trusted(totals.dtype, weights.nodes.shape[-1])) & ~jnp.isnan(totals).any(0)
     no_mass = real.min(0) == 0
     impossible = lax.cond(
         jnp.any(no_mass),

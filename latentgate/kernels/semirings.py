@@ -25,6 +25,7 @@ class Semiring:
         zero: the weight of an impossible state.
         lift: log-potentials [..., K] and the axes to take the maximum over -> (weights, log-scale taken out).
         times: elementwise product of weights.
+        divide: elementwise quotient; a divisor of zero weight leaves the dividend as it is.
         vector_matrix: p [..., K], A [..., K, K] -> [..., K].
         normalise: p [..., K] -> (p over its total, total [...]).
         log: a total as a logarithm.
@@ -37,6 +38,7 @@ class Semiring:
     zero: float
     lift: Callable[[Array, tuple[int, ...]], tuple[Array, Array]]
     times: Callable[[Array, Array], Array]
+    divide: Callable[[Array, Array], Array]
     vector_matrix: Callable[[Array, Array], Array]
     normalise: Callable[[Array], tuple[Array, Array]]
     log: Callable[[Array], Array]
@@ -73,9 +75,17 @@ def _vector_matrix_scaled(p: Array, matrix: Array) -> Array:
     return jnp.einsum("...i,...ij->...j", p, matrix)
 
 
+def _divide_scaled(dividend: Array, divisor: Array) -> Array:
+    return dividend / jnp.where(divisor > 0, divisor, 1.0)
+
+
+def _divide_logs(dividend: Array, divisor: Array) -> Array:
+    return dividend - jnp.where(jnp.isfinite(divisor), divisor, 0.0)
+
+
 def _normalise_scaled(p: Array) -> tuple[Array, Array]:
     total = p.sum(-1)
-    return p / jnp.where(total > 0, total, 1.0)[..., None], total
+    return _divide_scaled(p, total[..., None]), total
 
 
 def log_sum_exp(x: Array, axis: int) -> Array:
@@ -90,7 +100,7 @@ def _vector_matrix_log(p: Array, matrix: Array) -> Array:
 
 def _normalise_log(p: Array) -> tuple[Array, Array]:
     total = log_sum_exp(p, -1)
-    return p - jnp.where(jnp.isfinite(total), total, 0.0)[..., None], total
+    return _divide_logs(p, total[..., None]), total
 
 
 def _vector_matrix_max(p: Array, matrix: Array) -> Array:
@@ -99,7 +109,7 @@ def _vector_matrix_max(p: Array, matrix: Array) -> Array:
 
 def _normalise_max(p: Array) -> tuple[Array, Array]:
     total = p.max(-1)
-    return p - jnp.where(jnp.isfinite(total), total, 0.0)[..., None], total
+    return _divide_logs(p, total[..., None]), total
 
 
 def _rows_normalised(normalise: Callable[[Array], tuple[Array, Array]], log: Callable[[Array], Array], matrix: Array):
@@ -138,6 +148,7 @@ SCALED = Semiring(
     zero=0.0,
     lift=_lift_to_weights,
     times=jnp.multiply,
+    divide=_divide_scaled,
     vector_matrix=_vector_matrix_scaled,
     normalise=_normalise_scaled,
     log=safe_log,
@@ -150,6 +161,7 @@ LOG = Semiring(
     zero=-jnp.inf,
     lift=_keep_logs,
     times=jnp.add,
+    divide=_divide_logs,
     vector_matrix=_vector_matrix_log,
     normalise=_normalise_log,
     log=lambda total: total,
@@ -162,6 +174,7 @@ MAX = Semiring(
     zero=-jnp.inf,
     lift=_keep_logs,
     times=jnp.add,
+    divide=_divide_logs,
     vector_matrix=_vector_matrix_max,
     normalise=_normalise_max,
     log=lambda total: total,

@@ -119,7 +119,7 @@ def bits_per_spike(scores: Mapping[str, float], by_sequence: Mapping[str, Any] |
     ax.bar(positions, values, width=0.62, color="#A6C8DD", edgecolor="#0072B2", linewidth=1.0, zorder=1)
     if by_sequence is not None:
         points = np.stack([np.asarray(by_sequence[model], float) for model in scores])
-        ax.plot(positions, points, color=PALE, linewidth=0.5, zorder=2)
+        ax.plot(positions, points, color="#8C8C8C", linewidth=0.6, zorder=2)
         ax.scatter(np.repeat(positions, points.shape[1]), points.ravel(), 9, color=INK, alpha=0.6, linewidth=0, zorder=3, label="one held-out trial")
         ax.legend(loc="lower left", bbox_to_anchor=(0, 1.0), frameon=False, fontsize="small")
     ax.axhline(0, color=INK, linewidth=1.0)

@@ -155,7 +155,7 @@ def test_gradient_of_some_arguments_only(semiring):
         for found, index in zip(gradient, chosen, strict=True):
             assert_allclose(found, truth[index], atol=1e-12)
     # Held in the closure they are constants to the tracer.
-    alone = jax.grad(lambda nodes: function(parts[0], parts[1], nodes))(parts[2])
+    alone = quick_jit(jax.grad(lambda nodes: function(parts[0], parts[1], nodes)))(parts[2])
     assert_allclose(alone, truth[2], atol=1e-12)
 
 
@@ -172,7 +172,7 @@ def test_gradient_through_the_parameters_of_a_model(semiring):
         return kernels.log_normaliser(jnp.full(3, -jnp.log(3.0)), edges, nodes, lengths, semiring=semiring).sum()
 
     parameters = {"log_rates": rng.normal(size=3), "logits": rng.normal(size=(3, 3))}
-    gradient = jax.grad(log_likelihood)(parameters)
+    gradient = quick_jit(jax.grad(log_likelihood))(parameters)
     evaluate = quick_jit(jax.vmap(log_likelihood))
     for name, values in parameters.items():
         step = 1e-4
@@ -193,7 +193,7 @@ def test_gradient_of_a_batch_is_the_batch_of_gradients():
     def weighted(initial, edges, nodes):
         return weights @ kernels.log_normaliser(initial, edges, nodes, lengths)
 
-    found = jax.grad(weighted, argnums=(0, 1, 2))(initial, edges, nodes)
+    found = quick_jit(jax.grad(weighted, argnums=(0, 1, 2)))(initial, edges, nodes)
     truth = [oracle.enumerate_chain(initial[b], edges, nodes[b], lengths[b]) for b in range(3)]
     weighed = list(zip(weights, truth, strict=True))
     assert_allclose(found[0], [weight * one.marginals[0] for weight, one in weighed], atol=1e-12)
