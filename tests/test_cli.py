@@ -119,7 +119,7 @@ FIND = recordings.find
 def refuse(name, cache=None, download=True):
     if name != recording.REAL:
         return FIND(name, cache, download)
-    raise RecordingUnavailable("it is nowhere")
+    raise RecordingUnavailable("it is nowhere; looked at https://somewhere") from ConnectionError()
 
 
 def test_without_the_real_recording_the_simulated_one_is_used(monkeypatch):
@@ -127,7 +127,9 @@ def test_without_the_real_recording_the_simulated_one_is_used(monkeypatch):
     data, origin = recording.obtain(None)
     assert origin.name == recording.SIMULATED
     assert origin.simulated
-    assert "because rat_insula cannot be had: it is nowhere" in origin.reason
+    assert "because rat_insula cannot be had: it is neither in the folder" in origin.reason
+    assert "download failed (ConnectionError)" in origin.reason
+    assert "http" not in origin.reason
     assert data.num_sequences == 24
 
 

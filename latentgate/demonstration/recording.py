@@ -43,12 +43,20 @@ def obtain(recording: str | None) -> tuple[Sequences, Origin]:
             path, reason = _find(REAL)
         except (RecordingUnavailable, ValueError, TimeoutError) as error:
             path = recordings.find(SIMULATED)
-            return _read(SIMULATED, path, f"the small simulated recording that ships with latentgate, because {REAL} cannot be had: {error}")
+            return _read(SIMULATED, path, f"the small simulated recording that ships with latentgate, because {REAL} cannot be had: {_briefly(error)}")
         return _read(REAL, path, reason)
     if recording in RECORDINGS:
         path, reason = _find(recording)
         return _read(recording, path, f"asked for by name; {reason}")
     return load(recording), Origin(recording, "a file of your own", Path(recording), "asked for by path", simulated=False)
+
+
+def _briefly(error: Exception) -> str:
+    """Why the real recording is missing, without the addresses and traces of a failed download."""
+    if not isinstance(error, RecordingUnavailable):
+        return str(error)
+    tried = "" if error.__cause__ is None else f", and the download failed ({type(error.__cause__).__name__})"
+    return f"it is neither in the folder that LATENTGATE_DATA names nor in the cache{tried}."
 
 
 def _read(name: str, path: Path, reason: str) -> tuple[Sequences, Origin]:
@@ -77,7 +85,7 @@ def _find(name: str) -> tuple[Path, str]:
     try:
         answer = answers.get(timeout=_DOWNLOAD_SECONDS)
     except queue.Empty:
-        raise TimeoutError(f"the download of {RECORDINGS[name].url} did not end within {_DOWNLOAD_SECONDS:.0f} s.") from None
+        raise TimeoutError(f"its download did not end within {_DOWNLOAD_SECONDS:.0f} s.") from None
     if isinstance(answer, Exception):
         raise answer
     return answer, "downloaded just now, and kept in the cache"

@@ -1,10 +1,10 @@
 """What a discrete chain's messages say: log-normaliser, filtered and smoothed laws, expected transitions.
 
-Why the scaled numbers can be trusted, or say that they cannot. Let tiny be the smallest normal number and eps the rounding unit. Weights that
-underflow in the forward step t are below tiny / c_t, where c_t is that step's total, and their share of the normaliser is at most K tiny / (c_t n_t),
-where n_t is the overlap of the forward and the backward message, both normalised. Weights that underflow in the backward step cost at most
-K tiny / (s_t n_t) with s_t the total of that step. So min(c_t, s_t) n_t > 4 K tiny / eps at every step bounds the loss by rounding; otherwise the result
-is NaN. (Scaled by the forward totals, a backward message of largest entry m_t has n_t = 1 / m_t, and what underflows in it carries less than tiny.)
+Why the scaled numbers can be trusted, or say that they cannot. Let tiny be the smallest normal number, eps the rounding unit and c_t the total of forward
+step t. What underflows in that step is below tiny / c_t, and every predicted probability is at least the smallest edge, so when smallest edge times
+smallest total exceeds 4 K tiny / eps, no entry loses more than rounding, forward or backward. Otherwise the chain is doubtful, and only then the
+normaliser is computed again with logarithms: if the forward pass lost paths that matter, it is too small; if the backward pass did, its own normaliser is.
+A disagreement beyond rounding is an underflow, and the numbers become NaN.
 """
 
 from typing import NamedTuple
@@ -103,11 +103,8 @@ def _filter_pass(log_initial, log_transitions, log_nodes, lengths, semiring: str
     probs = _blank_padding(messages if numbers is SCALED else jnp.exp(messages), chain.weights.active)
     if numbers is not SCALED:
         return Filtered(probs, increments, log_normaliser)
-    underflow = lax.cond(
-        jnp.any(_doubtful(chain.weights, totals)),
-        lambda: smoothed(log_initial, log_transitions, log_nodes, lengths, semiring, backend).underflow,
-        lambda: jnp.zeros(log_normaliser.shape, bool),
-    )
+    potentials = (log_initial, log_transitions, log_nodes, lengths, backend)
+    underflow = _underflows(potentials, chain.weights, totals, log_normaliser, jnp.zeros_like(log_normaliser))
     return Filtered(
         jnp.where(underflow[..., None], jnp.nan, probs),
         jnp.where(underflow, jnp.nan, increments),
@@ -122,10 +119,11 @@ def smoothed(log_initial, log_transitions, log_nodes, lengths, semiring: str, ba
     weights = chain.weights
     messages, totals = forward(numbers, weights, backend)
     joined = _joined_in_one_pass if backend == "sequential" and not weights.per_step else _joined_afterwards
-    marginals, expected, trust = joined(numbers, weights, messages, totals, backend)
+    marginals, expected, gap = joined(numbers, weights, messages, totals, backend)
     log_normaliser = compensated_sum(_log_increments(numbers, chain, totals))
     if numbers is SCALED:
-        underflow = _underflows(log_initial, log_transitions, log_nodes, lengths, weights, totals, trust)
+        potentials = (log_initial, log_transitions, log_nodes, lengths, backend)
+        underflow = _underflows(potentials, weights, totals, log_normaliser, gap)
     else:
         underflow = jnp.zeros(log_normaliser.shape, bool)
     marginals = jnp.moveaxis(_blank_padding(marginals, weights.active), 0, -2)
@@ -141,7 +139,7 @@ def smoothed(log_initial, log_transitions, log_nodes, lengths, semiring: str, ba
 
 
 def _joined_in_one_pass(semiring: Semiring, weights: Weights, messages: Array, totals: Array, _backend: str) -> tuple[Array, Array, Array]:
-    """Marginals [T, ..., K], expected transitions [..., K, K] and the smallest trust [...], for constant edges.
+    """Marginals [T, ..., K], expected transitions [..., K, K], and log of the backward over the forward normaliser [...], for constant edges.
 
     Backward messages are scaled by the forward totals, so that they overlap the forward ones by one but for drift, which is divided out. Whole arrays
     are scanned and none is sliced: on long chains the copies would cost more than the recursion.
@@ -149,25 +147,24 @@ def _joined_in_one_pass(semiring: Semiring, weights: Weights, messages: Array, t
     backwards = jnp.swapaxes(weights.edges, -1, -2)
 
     def step(carry: tuple[Array, Array, Array], inputs):
-        behind, ahead, trust = carry
+        behind, ahead, _ = carry
         node, message, total, is_active = inputs
         marginal, overlap = semiring.normalise(semiring.times(message, behind))
         shared = semiring.divide(ahead, overlap[..., None])
         now = semiring.divide(semiring.times(node, behind), total[..., None])
         before = semiring.vector_matrix(now, backwards)
-        trusted = jnp.minimum(trust, semiring.divide(semiring.times(total, overlap), behind.max(-1)))
         if is_active is not None:
             now = jnp.where(is_active[..., None], now, semiring.zero)
             before = jnp.where(is_active[..., None], before, semiring.one)
-            trusted = jnp.where(is_active, trusted, trust)
-        return (before, now, trusted), (marginal, shared)
+        return (before, now, overlap), (marginal, shared)
 
     one = jnp.full_like(messages[0], semiring.one)
-    start = (one, jnp.full_like(one, semiring.zero), jnp.full_like(totals[0], jnp.inf))
-    (_, _, trust), (marginals, shared) = lax.scan(step, start, (weights.nodes, messages, totals, weights.active), reverse=True)
+    start = (one, jnp.full_like(one, semiring.zero), jnp.full_like(totals[0], semiring.one))
+    (_, _, overlap), (marginals, shared) = lax.scan(step, start, (weights.nodes, messages, totals, weights.active), reverse=True)
+    gap = semiring.log(overlap)
     if semiring is SCALED:
-        return marginals, _expected_transitions_scaled(messages, shared, weights), trust
-    return jnp.exp(marginals), _expected_transitions_log(messages, shared, weights), trust
+        return marginals, _expected_transitions_scaled(messages, shared, weights), gap
+    return jnp.exp(marginals), _expected_transitions_log(messages, shared, weights), gap
 
 
 def _joined_afterwards(semiring: Semiring, weights: Weights, messages: Array, totals: Array, backend: str) -> tuple[Array, Array, Array]:
@@ -177,13 +174,15 @@ def _joined_afterwards(semiring: Semiring, weights: Weights, messages: Array, to
     marginals = jnp.concatenate([before, messages[-1:]])
     shared = semiring.divide(messages[:-1], overlap[..., None])
     if semiring is not SCALED:
-        return jnp.exp(marginals), _expected_transitions_log(shared, ahead, weights), totals[0]
-    real = totals
+        return jnp.exp(marginals), _expected_transitions_log(shared, ahead, weights), jnp.zeros_like(totals[0])
+    expected = _expected_transitions_scaled(shared, ahead, weights)
+    if backend == "associative" or totals.shape[0] == 1:
+        # Segments keep a scale for each row, so the backward messages of this backend lose nothing.
+        return marginals, expected, jnp.zeros_like(totals[0])
+    ratios = semiring.log(ahead_totals) - semiring.log(totals[1:])
     if weights.active is not None:
-        real = jnp.where(weights.active, totals, 1.0)
-        ahead_totals = jnp.where(weights.active[1:], ahead_totals, 1.0)
-    trust = jnp.concatenate([jnp.minimum(real[:-1], ahead_totals) * overlap, real[-1:]]).min(0)
-    return marginals, _expected_transitions_scaled(shared, ahead, weights), trust
+        ratios = jnp.where(weights.active[1:], ratios, 0.0)
+    return marginals, expected, semiring.log(overlap[0]) + compensated_sum(ratios)
 
 
 def _log_increments(semiring: Semiring, chain: Chain, totals: Array) -> Array:
@@ -221,10 +220,7 @@ def _smallest_trusted(dtype, num_states: int) -> float:
 
 
 def _doubtful(weights: Weights, totals: Array) -> Array:
-    """Whether some predicted probability could be so small that underflowed weights matter to it, [...].
-
-    Every predicted probability is at least the smallest edge, so when that is not tiny nothing lost can come back.
-    """
+    """Whether some predicted probability could be so small that underflowed weights matter to it, [...]; see the module."""
     edges = weights.edges.min((-1, -2))
     if weights.per_step:
         edges = edges.min(0, initial=1.0)
@@ -232,31 +228,24 @@ def _doubtful(weights: Weights, totals: Array) -> Array:
     return edges * real.min(0) < _smallest_trusted(totals.dtype, weights.nodes.shape[-1])
 
 
-def _underflows(log_initial, log_transitions, log_nodes, lengths, weights: Weights, totals: Array, trust: Array) -> Array:
-    """Whether weight that matters was lost, [...]; a chain that has no path at all has lost nothing."""
-    real = totals if weights.active is None else jnp.where(weights.active, totals, 1.0)
-    # Not "trust <": a message that overflowed leaves NaN here.
-    lost = ~(trust >= _smallest_trusted(totals.dtype, weights.nodes.shape[-1])) & ~jnp.isnan(totals).any(0)
-    no_mass = real.min(0) == 0
-    impossible = lax.cond(
-        jnp.any(no_mass),
-        lambda: ~_has_path(log_initial, log_transitions, log_nodes, lengths),
-        lambda: jnp.zeros(lost.shape, bool),
-    )
-    return lost & ~impossible
+def _underflows(potentials: tuple, weights: Weights, totals: Array, log_normaliser: Array, gap: Array) -> Array:
+    """Whether paths that matter were lost, [...]; looks only where there is doubt.
 
+    Args:
+        potentials: log_initial, log_transitions, log_nodes, lengths, and the backend.
+        weights: the same, lifted.
+        totals: of the forward steps, [T, ...].
+        log_normaliser: of the scaled forward pass, [...].
+        gap: log of the backward over the forward normaliser, [...].
+    """
+    doubtful = _doubtful(weights, totals)
 
-def _has_path(log_initial, log_transitions, log_nodes, lengths) -> Array:
-    """Whether any path has only finite potentials, [...]."""
-    per_step = log_transitions.ndim == log_nodes.ndim + 1
-    nodes = jnp.moveaxis(log_nodes > -jnp.inf, -2, 0)
-    edges = log_transitions > -jnp.inf
-    steps = jnp.arange(1, nodes.shape[0])
+    def compare() -> Array:
+        *chain, backend = potentials
+        exact = lax.stop_gradient(_filter_pass(*chain, "log", backend).log_normaliser)
+        rounding = 64 * float(jnp.finfo(totals.dtype).eps) * (totals.shape[0] + jnp.where(jnp.isfinite(exact), jnp.abs(exact), 0.0))
+        # NaN potentials are no underflow; anything else that fails to agree is.
+        kept = (jnp.abs(log_normaliser - exact) <= rounding) & (jnp.abs(gap) <= rounding)
+        return doubtful & ~kept & ~((exact == -jnp.inf) & (log_normaliser == -jnp.inf)) & ~jnp.isnan(exact)
 
-    def step(reached: Array, inputs):
-        node, edge, t = inputs
-        onward = (reached[..., :, None] & (edges if edge is None else edge)).any(-2) & node
-        return (onward if lengths is None else jnp.where((t < lengths)[..., None], onward, reached)), None
-
-    start = jnp.broadcast_to(log_initial > -jnp.inf, nodes.shape[1:]) & nodes[0]
-    return lax.scan(step, start, (nodes[1:], jnp.moveaxis(edges, -3, 0) if per_step else None, steps))[0].any(-1)
+    return lax.cond(jnp.any(doubtful), compare, lambda: jnp.zeros(doubtful.shape, bool))

@@ -66,6 +66,8 @@ class InverseWishart(dist.InverseWishart):
     """numpyro's inverse Wishart, whose density and bijection call no LAPACK (see `latentgate.kernels.small_matrices`)."""
 
     support = _PositiveDefinite()
+    # One of the equivalent ways to give the scale, so that the arguments are enough to make another.
+    arg_constraints = {"concentration": constraints.positive, "scale_tril": constraints.lower_cholesky}  # noqa: RUF012 - numpyro's protocol
 
     def log_prob(self, value: Array, intermediates: Any = None) -> Array:
         """Log-density, [...]."""

@@ -70,12 +70,12 @@ NODE_LEVELS = np.array([0.0, 0.0, 1.0, -1.0, 50.0, -88.0, 350.0, 400.0, -700.0, 
 
 
 def rigid_chains(rng: np.random.Generator, count: int, constant: bool) -> Chains:
-    """Random chains of huge contrasts, in six manners.
+    """Random chains of huge contrasts, in seven manners.
 
     Round levels on the edges of both floating-point formats, with some nodes spread over the steps; anything up to
     1500 nats; little but what is nearly or just below the range of doubles; the same for float32; chains that only
     permute their states, or all but, whose data favour one history for some steps and then another, up to 450 nats a
-    step; the same up to 60.
+    step; the same up to 60; edges that are free, closed or just below the range of doubles under nodes of up to 600.
     """
     edge_shape = (count, STATES, STATES) if constant else (count, STEPS - 1, STATES, STATES)
     node_shape = (count, STEPS, STATES)
@@ -96,7 +96,7 @@ def rigid_chains(rng: np.random.Generator, count: int, constant: bool) -> Chains
     permuted = np.eye(STATES)[np.argsort(rng.random((count, STATES)), axis=1)]
     permuted = np.where(permuted > 0, 0.0, rng.choice([-np.inf, -2000.0, -712.0], size=(count, 1, 1)))
     permuting = permuted if constant else np.repeat(permuted[:, None], STEPS - 1, axis=1)
-    edges += [permuting, permuting]
+    edges += [permuting, permuting, rng.choice([0.0, 0.0, -np.inf, -712.0], size=edge_shape)]
     round_nodes = rng.choice(NODE_LEVELS, size=node_shape)
     calm = rng.random((count, STEPS, 1)) < rng.choice([0.0, 0.5, 0.8], size=(count, 1, 1))
     gentle = rng.choice([1.0, 1 / STEPS, 0.5], size=(count, 1, 1))
@@ -108,7 +108,7 @@ def rigid_chains(rng: np.random.Generator, count: int, constant: bool) -> Chains
         rng.uniform(-110, 110, node_shape),
     ]
     held = np.repeat(rng.random((count, STEPS // 4, STATES)), 4, axis=1)
-    nodes += [-450 * held, -60 * held]
+    nodes += [-450 * held, -60 * held, rng.choice([0.0, 0.0, -200.0, -300.0, -400.0, -600.0], size=node_shape)]
     manner = rng.integers(len(edges), size=count)
     chosen_edges, chosen_nodes = (np.stack(drawn)[manner, np.arange(count)] for drawn in (edges, nodes))
     return Chains(initial, chosen_edges, chosen_nodes, rng.integers(1, STEPS + 1, size=count))

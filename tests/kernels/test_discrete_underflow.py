@@ -107,20 +107,80 @@ def test_a_sample_of_a_near_deterministic_chain_follows_the_posterior():
         assert_array_equal(np.asarray(states)[:, certain], expected, err_msg=name)
 
 
-@every_backend
-def test_history_that_hides_in_a_parity(backend):
-    """Two states take turns, and the data of a few steps pull towards the other turn: 771 nats against 712.
+def found_by_search() -> dict[str, tuple[list, list]]:
+    """Edges and nodes of small chains in which a scaled pass once lost the truth without saying so.
 
-    No single step is hopeless, but the weight exp(-712) of the move that changes the turn is below the normal doubles.
+    No step is hopeless by itself. The weight exp(-712) of a move is below the normal doubles, or histories that never
+    meet overtake one another by more than the range of doubles.
     """
-    edges = np.full((STATES, STATES), -np.inf)
-    edges[1, [0, 2]] = edges[2, 1] = 0.0
-    edges[2, 2] = -712.0
+    lost, never, none = -712, -np.inf, (0, 0, 0)
+    no_third = (never, never, never)
+    return {
+        "two turns": (
+            [(never, never, never), (0, never, 0), (never, 0, lost)],
+            [
+                (0, 0, never),
+                none,
+                (0, -348, 0),
+                (0, 0, -224),
+                none,
+                (never, 0, -327),
+                (0, -468, 0),
+                (0, -269, -267),
+                none,
+                (0, -439, 0),
+            ],
+        ),
+        "six steps": (
+            [(lost, 0, 0), (lost, 0, never), (lost, lost, lost)],
+            [(-300, 0, 0), (-400, -200, -400), (0, -600, -200), (-200, -600, 0), none, (-200, -400, 0)],
+        ),
+        "two states and a rare switch": (
+            [(0, lost, never), (lost, 0, never), no_third],
+            [
+                (-400, 0, 0),
+                (-600, 0, 0),
+                (0, -300, 0),
+                (0, -600, 0),
+                (-200, -400, 0),
+                (-200, -600, 0),
+                (-600, 0, 0),
+                (-600, 0, 0),
+            ],
+        ),
+        "two states that alternate": (
+            [(never, 0, never), (0, never, never), no_third],
+            [
+                (0, -600, never),
+                (-400, -200, 0),
+                (-600, 0, 0),
+                (0, -600, 0),
+                (-600, 0, 0),
+                (-200, 0, 0),
+                (-300, -200, 0),
+                (-200, 0, 0),
+                (-300, -600, 0),
+                (-600, -200, 0),
+            ],
+        ),
+        "as a tree": (
+            [(0, never, 0), (never, 0, -700), (0, -700, never)],
+            [(never, never, 0), (-400, -100, 0), (never, 0, -400), (-400, 0, never), (never, 0, -400), (0, never, -50)],
+        ),
+        "either way": (
+            [none, (0, 0, never), (-740, never, 0)],
+            [(never, 900, 0), (never, -500, 0), (never, -400, 200), (0, 500, 700), (0, 0, 400), (1000, 0, 0)],
+        ),
+    }
+
+
+@every_backend
+@pytest.mark.parametrize("name", found_by_search())
+def test_chains_that_a_search_found(name, backend):
+    edges, real = (np.array(part, float) for part in found_by_search()[name])
     nodes = np.zeros((STEPS, STATES))
-    nodes[0, 2] = nodes[5, 0] = -np.inf
-    nodes[[2, 6, 7, 9], 1] = -348.0, -468.0, -269.0, -439.0
-    nodes[[3, 5, 7], 2] = -224.0, -327.0, -267.0
-    chain, length = (np.zeros(STATES), edges, nodes), 10
+    nodes[: len(real)] = real
+    chain, length = (np.zeros(STATES), edges, nodes), len(real)
     truth = oracle.decimal_smoother(*chain, length)
     batch = Chains(*(part[None] for part in chain), np.array([length]))
     scaled, log = in_a_crowd(batch, "scaled", backend), in_a_crowd(batch, "log", backend)

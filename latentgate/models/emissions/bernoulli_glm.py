@@ -23,6 +23,7 @@ class BernoulliGLM(Emission):
     Sign convention: weights are log-odds of class 1. A positive weight makes y = 1 more likely as its input grows.
 
     Parameters: `weights` [state, input]; `bias` [state], if there is one.
+    A state without data goes to the mode of the priors.
 
     Args:
         num_inputs: columns of the input set.

@@ -24,6 +24,7 @@ class CategoricalGLM(Emission):
     `BernoulliGLM`.
 
     Parameters: `weights` [state, contrast, input] and `bias` [state, contrast], contrasts being categories 1 .. C - 1 against category 0.
+    A state without data goes to the mode of the priors.
 
     Args:
         num_categories: C, at least 2.

@@ -149,7 +149,7 @@ class Gaussian(Emission):
 
         Missing entries enter a full covariance by their conditional moments under the present parameters.
         """
-        conjugate = dist.InverseGamma if self.covariance == "diagonal" else InverseWishart
+        conjugate = dist.InverseGamma if self.covariance == "diagonal" else dist.InverseWishart
         if not (isinstance(self.mean_prior, dist.Normal) and isinstance(self.covariance_prior, conjugate)):
             return super().m_step(params, data, weights)
         return self._diagonal_m_step(params, data, weights) if self.covariance == "diagonal" else self._matrix_m_step(params, data, weights)
@@ -185,7 +185,7 @@ class Gaussian(Emission):
         scatter = _scatter(values, weights, means) + spread
         if self.covariance == "tied":
             scatter, count = scatter.sum(0), count.sum()
-        concentration, scale_factor = numbers_of(cast(InverseWishart, self.covariance_prior).base_dist, "concentration", "scale_tril")
+        concentration, scale_factor = numbers_of(cast(dist.InverseWishart, self.covariance_prior).base_dist, "concentration", "scale_tril")
         scale_factor = scale_factor.astype(scatter.dtype)
         freedom = concentration + count + self.features + 1
         return {"means": means, "covariances": (scatter + scale_factor @ jnp.swapaxes(scale_factor, -1, -2)) / freedom[..., None, None]}

@@ -33,7 +33,8 @@ class NegativeBinomial(Emission):
 
     A Poisson count whose rate has a gamma distribution; the larger the concentration, the closer to Poisson. States share the concentrations.
 
-    Parameters: `rates` [state, neuron], expected counts per time step; `concentration` [neuron].
+    Parameters: `rates` [state, neuron], expected counts per time step; `concentration` [neuron]. The rates of a state without data go to the mode of
+    their prior.
 
     Args:
         num_neurons: columns of the data.
