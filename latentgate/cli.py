@@ -54,10 +54,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _seed(text: str) -> int:
-    seed = int(text)
-    if seed < 0:
-        raise argparse.ArgumentTypeError(f"{seed} is negative, expected 0, 1, 2, ...")
-    return seed
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected 0, 1, 2, ...")
+    return int(text)
 
 
 def _tell(line: str) -> None:

@@ -91,37 +91,37 @@ class GroupComparison:
 
     Attributes:
         means: mean of each group, [2, state]: first where the label is False, then where it is True.
-        distance: Euclidean distance between the two means.
-        p_value: share of label arrangements, the observed one included, with a distance at least as large.
+        p_value: share of label arrangements, the observed one included, whose groups differ at least as much.
         num_arrangements: how many were looked at, the observed one included.
-        kind: "permutation" or "shift".
+        block: labels changed places only among this many consecutive sequences; None for all.
     """
 
     means: np.ndarray
-    distance: float
     p_value: float
     num_arrangements: int
-    kind: str
+    block: int | None
 
 
-def compare_groups(values: Any, labels: Any, *, kind: str = "permutation", num_permutations: int = 9999, seed: int = 0) -> GroupComparison:
-    """Tests whether the mean of `values` differs between two groups of sequences.
+def compare_groups(values: Any, labels: Any, *, block: int | None = None, num_permutations: int = 9999, seed: int = 0) -> GroupComparison:
+    """Tests whether the mean of `values` differs between two groups of sequences, by permuting the labels.
+
+    The statistic is the Euclidean distance between the means of the two groups.
 
     Args:
         values: [sequence, state], for instance from `occupancy`.
         labels: boolean [sequence], in the order in which the sequences were recorded.
-        kind: "permutation" rearranges the labels freely, which supposes that sequences are exchangeable. "shift" rotates them, which keeps runs of
-            equal labels together: it is the fairer one where a slow drift of the recording could pass for an effect, but among n sequences its
-            p-value cannot be below 1 / n.
-        num_permutations: random rearrangements beside the observed one; "shift" looks at all n rotations.
+        block: None lets labels change places freely, which supposes that sequences are exchangeable; where like labels come in runs, a slow drift of
+            the recording then passes for an effect. A number lets them change places only within blocks of so many consecutive sequences, and takes
+            the mean of its block from each value: only neighbours are compared, and blocks with one kind of label say nothing.
+        num_permutations: random rearrangements beside the observed one.
         seed: of the rearrangements.
 
     Raises:
-        ValueError: for an unknown kind, shapes that do not fit, or a single group.
+        ValueError: for shapes that do not fit, a single group, or a block of fewer than two sequences.
 
     Example:
         >>> import numpy as np
-        >>> compare_groups(np.arange(12.0).reshape(6, 2), np.arange(6) < 3).p_value < 0.2
+        >>> bool(compare_groups(np.arange(12.0).reshape(6, 2), np.arange(6) < 3).p_value < 0.2)
         True
     """
     values, labels = np.asarray(values, float), np.asarray(labels)
@@ -129,16 +129,15 @@ def compare_groups(values: Any, labels: Any, *, kind: str = "permutation", num_p
         raise ValueError(f"labels: found shape {labels.shape} and dtype {labels.dtype} for values of shape {values.shape}, expected one boolean a sequence.")
     if labels.all() or not labels.any():
         raise ValueError(f"labels: found {labels[0]} for every sequence, expected two groups.")
-    if kind == "permutation":
-        generator = np.random.default_rng(seed)
-        arrangements = generator.permuted(np.tile(labels, (num_permutations, 1)), axis=1)
-        arrangements = np.concatenate([labels[None], arrangements])
-    elif kind == "shift":
-        arrangements = np.stack([np.roll(labels, shift) for shift in range(len(labels))])
-    else:
-        raise ValueError(f'kind: found {kind!r}, expected "permutation" or "shift".')
-    with_true = arrangements @ values / labels.sum()
-    with_false = ~arrangements @ values / (~labels).sum()
-    distances = np.linalg.norm(with_true - with_false, axis=1)
+    if block is not None and block < 2:
+        raise ValueError(f"block: found {block}, expected at least 2 sequences, so that labels can change places.")
+    size = len(labels) if block is None else block
+    generator = np.random.default_rng(seed)
+    arrangements, centred = np.tile(labels, (num_permutations + 1, 1)), values.copy()
+    for start in range(0, len(labels), size):
+        here = slice(start, start + size)
+        arrangements[1:, here] = generator.permuted(arrangements[1:, here], axis=1)
+        centred[here] -= centred[here].mean(0)
+    distances = np.linalg.norm(arrangements @ centred / labels.sum() - ~arrangements @ centred / (~labels).sum(), axis=1)
     reached = distances >= distances[0] * (1 - _TIE)
-    return GroupComparison(np.stack([with_false[0], with_true[0]]), float(distances[0]), float(reached.mean()), len(arrangements), kind)
+    return GroupComparison(np.stack([values[~labels].mean(0), values[labels].mean(0)]), float(reached.mean()), len(arrangements), block)

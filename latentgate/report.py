@@ -90,7 +90,7 @@ def occupancy_sentence(demonstration: Demonstration) -> str:
     if not demonstration.tests:
         return "The trials carry no label with two values, so the occupancy of the states is not compared."
     whole, window = demonstration.tests["whole trials"], demonstration.tests["common window"]
-    shifted = demonstration.tests["whole trials, labels shifted"]
+    neighbours = demonstration.tests["neighbouring trials"]
     condition = demonstration.condition
     differs = whole.p_value <= _SIGNIFICANT
     words = (
@@ -101,17 +101,14 @@ def occupancy_sentence(demonstration: Demonstration) -> str:
         return words
     doubts = []
     if window.p_value > _SIGNIFICANT:
-        doubts.append(f"in the window that all trials have, it does not (p = {window.p_value:.2g})")
-    if shifted.p_value > _SIGNIFICANT:
-        doubts.append(
-            f"rotating the labels along the session, which keeps runs of like trials together, gives p = {shifted.p_value:.2g}, "
-            "so a slow drift could explain it"
-        )
+        doubts.append(f"in the window that all trials have no difference shows (p = {window.p_value:.2g})")
+    if neighbours.p_value > _SIGNIFICANT:
+        doubts.append(f"between neighbouring trials no difference shows (p = {neighbours.p_value:.2g}), so a slow drift could explain it")
     if doubts:
         return f"{words} But {'; and '.join(doubts)}."
     return (
-        f"{words} It also does in the window that all trials have (p = {window.p_value:.2g}) and when runs of like trials are kept together "
-        f"(p = {shifted.p_value:.2g})."
+        f"{words} It also does in the window that all trials have (p = {window.p_value:.2g}) and between neighbouring trials, "
+        f"where slow drift plays no part (p = {neighbours.p_value:.2g})."
     )
 
 
@@ -209,8 +206,9 @@ def _occupancy(demonstration: Demonstration, pictures: dict[str, bytes]) -> str:
         "Statistic: distance between the mean occupancies of the two groups. "
         f"The common window is the first {demonstration.common_steps * width:g} {'s' if demonstration.data.bin_width else 'steps'}, which every "
         "trial has: trials of the two kinds differ in length, and late seconds exist in the long ones only. "
-        "Free permutation supposes that trials are exchangeable; shifting the labels along the session keeps runs of like trials together and "
-        f"guards against slow drift, at the price of a p-value of at least 1/{demonstration.data.num_sequences}. Seed {demonstration.seed}."
+        "Free permutation supposes that trials are exchangeable. Where like trials come in runs, a slow drift would pass for an effect; so the "
+        f"last row compares neighbours only: labels change places within blocks of {demonstration.tests['neighbouring trials'].block} consecutive "
+        f"trials, whose mean is taken off. Seed {demonstration.seed}."
     )
     heading = ("compared", f"mean share, {condition}", f"mean share, not {condition}", "p", "arrangements")
     caption = "Share of each trial spent in each state."

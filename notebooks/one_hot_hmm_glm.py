@@ -143,18 +143,18 @@ plt.show()
 # %% [markdown]
 # ## Do rewarded trials visit other states?
 #
-# The share of each trial spent in each state, and a permutation test over trials. Two doubts are checked. Trials of the two kinds differ in length, so
-# the test is repeated in the window that all have. And if like trials come in runs, a slow drift could pass for an effect of reward: rotating the labels
-# along the session keeps the runs.
+# The share of each trial spent in each state, and a permutation test over trials. Two doubts are checked. Trials of the two kinds differ in length, so the
+# test is repeated in the window that all have. And if like trials come in runs, a slow drift could pass for an effect of reward, so it is repeated within
+# blocks of eight neighbouring trials.
 
 # %%
 common = int(trials.lengths.min())
 whole, window = comparison.occupancy(smoothed), comparison.occupancy(smoothed, common)
 lg.plotting.occupancy(whole, rewarded, name="rewarded", other_name="not rewarded")
 plt.show()
-print(f"whole trials:                p = {comparison.compare_groups(whole, rewarded, seed=SEED).p_value:.4f}")
-print(f"first {common * trials.bin_width:.1f} s of all trials:  p = {comparison.compare_groups(window, rewarded, seed=SEED).p_value:.4f}")
-print(f"whole trials, labels rotated: p = {comparison.compare_groups(whole, rewarded, kind='shift').p_value:.4f}")
+print(f"whole trials:               p = {comparison.compare_groups(whole, rewarded, seed=SEED).p_value:.4f}")
+print(f"first {common * trials.bin_width:.1f} s of all trials: p = {comparison.compare_groups(window, rewarded, seed=SEED).p_value:.4f}")
+print(f"neighbouring trials only:   p = {comparison.compare_groups(whole, rewarded, block=8, seed=SEED).p_value:.4f}")
 
 # %% [markdown]
 # ## To go on

@@ -63,7 +63,6 @@ def test_permutation_agrees_with_enumeration():
         reached.append(np.linalg.norm(values[inside].mean(0) - values[~inside].mean(0)) >= observed - 1e-12)
     exact = np.mean(reached)
     result = compare_groups(values, labels, num_permutations=40_000, seed=0)
-    np.testing.assert_allclose(result.distance, observed)
     np.testing.assert_allclose(result.p_value, exact, atol=5 * np.sqrt(exact * (1 - exact) / 40_000))
     np.testing.assert_allclose(result.means, [values[~labels].mean(0), values[labels].mean(0)])
 
@@ -76,11 +75,40 @@ def test_p_values_are_uniform_where_nothing_differs():
     assert abs(below - 0.1) < 4 * np.sqrt(0.09 / 300)
 
 
-def test_shifts_do_not_take_a_drift_for_an_effect():
+def test_blocks_agree_with_enumeration():
+    rng = np.random.default_rng(5)
+    values = rng.normal(size=(8, 2)) + 10 * np.repeat([0, 1], 4)[:, None]
+    labels = np.array([True, False, False, False, True, True, False, True])
+    centred = values - values.reshape(2, 4, 2).mean(1).repeat(4, axis=0)
+
+    def distance(inside):
+        return np.linalg.norm(centred[inside].mean(0) - centred[~inside].mean(0))
+
+    firsts, seconds = itertools.combinations(range(4), 1), itertools.combinations(range(4, 8), 3)
+    exact = np.mean([distance(np.isin(np.arange(8), a + b)) >= distance(labels) - 1e-12 for a, b in itertools.product(firsts, seconds)])
+    result = compare_groups(values, labels, block=4, num_permutations=40_000, seed=0)
+    np.testing.assert_allclose(result.p_value, exact, atol=5 * np.sqrt(exact * (1 - exact) / 40_000))
+
+
+def test_neighbours_do_not_take_a_drift_for_an_effect():
+    rng = np.random.default_rng(6)
     drift = np.linspace(0, 1, 40)[:, None]
-    halves = np.arange(40) < 20
-    assert compare_groups(drift, halves, seed=0).p_value < 0.001
-    assert compare_groups(drift, halves, kind="shift").p_value >= 2 / 40
+    freely, among_neighbours = [], []
+    for seed in range(300):
+        # Mostly one kind in the first half and the other in the second; one trial in each block of eight is out of turn.
+        labels = np.arange(40) < 20
+        labels[np.arange(0, 40, 8) + rng.integers(8, size=5)] ^= True
+        freely.append(compare_groups(drift, labels, num_permutations=199, seed=seed).p_value)
+        among_neighbours.append(compare_groups(drift, labels, block=8, num_permutations=199, seed=seed).p_value)
+    assert np.mean(np.array(freely) <= 0.1) > 0.9
+    assert abs(np.mean(np.array(among_neighbours) <= 0.1) - 0.1) < 4 * np.sqrt(0.09 / 300)
+
+
+def test_neighbours_show_an_effect_above_a_drift():
+    rng = np.random.default_rng(7)
+    labels = rng.permuted(np.arange(40) < 20)
+    values = np.linspace(0, 1, 40)[:, None] + 0.5 * labels[:, None] + 0.2 * rng.normal(size=(40, 1))
+    assert compare_groups(values, labels, block=8, seed=0).p_value < 0.01
 
 
 def test_same_seed_same_p_value():
@@ -91,14 +119,14 @@ def test_same_seed_same_p_value():
 
 
 @pytest.mark.parametrize(
-    ("labels", "kind", "words"),
+    ("labels", "block", "words"),
     [
-        (np.ones(4, bool), "permutation", "expected two groups"),
-        (np.array([0, 1, 0, 1]), "permutation", "one boolean a sequence"),
-        (np.array([True, False]), "permutation", "one boolean a sequence"),
-        (np.array([True, False, True, False]), "rotation", "kind: found 'rotation'"),
+        (np.ones(4, bool), None, "expected two groups"),
+        (np.array([0, 1, 0, 1]), None, "one boolean a sequence"),
+        (np.array([True, False]), None, "one boolean a sequence"),
+        (np.array([True, False, True, False]), 1, "block: found 1"),
     ],
 )
-def test_bad_arguments(labels, kind, words):
+def test_bad_arguments(labels, block, words):
     with pytest.raises(ValueError, match=words):
-        compare_groups(np.zeros((4, 2)), labels, kind=kind)
+        compare_groups(np.zeros((4, 2)), labels, block=block)

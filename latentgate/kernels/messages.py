@@ -38,13 +38,12 @@ def forward(semiring: Semiring, weights: Weights, backend: str) -> tuple[Array, 
     return passing(semiring, weights)
 
 
-def backward(semiring: Semiring, weights: Weights, backend: str) -> tuple[Array, Array, Array]:
+def backward(semiring: Semiring, weights: Weights, backend: str) -> tuple[Array, Array]:
     """Evidence of the future, for the steps 0 ... T-2.
 
     Returns:
         ahead: [T-1, ..., K], node weight times backward message at t + 1, normalised; zero where t + 1 is padding.
         behind: [T-1, ..., K], edges times `ahead`: the backward message at t; one where t + 1 is padding.
-        totals: [T-1, ...], what `ahead` was divided by.
     """
     passing = _backward_associative if backend == "associative" else _backward_sequential
     return passing(semiring, weights)
@@ -73,19 +72,19 @@ def _forward_sequential(semiring: Semiring, weights: Weights) -> tuple[Array, Ar
     return jnp.concatenate([first[None], rest]), jnp.concatenate([first_total[None], rest_totals])
 
 
-def _backward_sequential(semiring: Semiring, weights: Weights) -> tuple[Array, Array, Array]:
+def _backward_sequential(semiring: Semiring, weights: Weights) -> tuple[Array, Array]:
     backwards = jnp.swapaxes(weights.edges, -1, -2)
     active = None if weights.active is None else weights.active[1:, ..., None]
 
     def step(message: Array, inputs):
         node, edge, is_active = inputs
         # Normalised before the product, not after: XLA then keeps the vector instead of recomputing it for every entry of the matrix.
-        ahead, total = semiring.normalise(semiring.times(node, message))
+        ahead, _ = semiring.normalise(semiring.times(node, message))
         behind = semiring.vector_matrix(ahead, backwards if edge is None else edge)
         if is_active is not None:
             ahead = jnp.where(is_active, ahead, semiring.zero)
             behind = jnp.where(is_active, behind, semiring.one)
-        return behind, (ahead, behind, total)
+        return behind, (ahead, behind)
 
     last = jnp.full_like(weights.nodes[0], semiring.one)
     return lax.scan(step, last, (weights.nodes[1:], backwards if weights.per_step else None, active), reverse=True)[1]
@@ -119,18 +118,18 @@ def _forward_associative(semiring: Semiring, weights: Weights) -> tuple[Array, A
     return filtered, jnp.concatenate([first_total[None], totals])
 
 
-def _backward_associative(semiring: Semiring, weights: Weights) -> tuple[Array, Array, Array]:
+def _backward_associative(semiring: Semiring, weights: Weights) -> tuple[Array, Array]:
     if weights.nodes.shape[0] == 1:
         empty = jnp.zeros_like(weights.nodes[1:])
-        return empty, empty, empty[..., 0]
+        return empty, empty
     summaries = semiring.summarise(_step_matrices(semiring, weights))
     # In a reversed scan JAX hands over the later segment first.
     _, row_weights = lax.associative_scan(lambda later, earlier: semiring.join(earlier, later), summaries, reverse=True)
     messages, _ = semiring.lift(row_weights, (row_weights.ndim - 1,))
     messages = jnp.concatenate([messages[1:], jnp.full_like(messages[:1], semiring.one)])
-    ahead, totals = semiring.normalise(semiring.times(weights.nodes[1:], messages))
+    ahead, _ = semiring.normalise(semiring.times(weights.nodes[1:], messages))
     behind = semiring.vector_matrix(ahead, jnp.swapaxes(weights.edges, -1, -2))
     if weights.active is not None:
         active = weights.active[1:, ..., None]
         ahead, behind = jnp.where(active, ahead, semiring.zero), jnp.where(active, behind, semiring.one)
-    return ahead, behind, totals
+    return ahead, behind

@@ -2,11 +2,12 @@
 
 Why the scaled numbers can be trusted, or say that they cannot. Let tiny be the smallest normal number, eps the rounding unit and c_t the total of forward
 step t. What underflows in that step is below tiny / c_t, and every predicted probability is at least the smallest edge, so when smallest edge times
-smallest total exceeds 4 K tiny / eps, no entry loses more than rounding, forward or backward. Otherwise the chain is doubtful, and only then the
-normaliser is computed again with logarithms: if the forward pass lost paths that matter, it is too small; if the backward pass did, its own normaliser is.
-A disagreement beyond rounding is an underflow, and the numbers become NaN.
+smallest total exceeds 4 K tiny / eps, no entry loses more than rounding, forward or backward. Otherwise the chain is doubtful, and only then the same
+question is put to the log semiring; one pass cannot vouch for the other, since both may have lost the same paths. A disagreement beyond rounding is an
+underflow, and the numbers become NaN.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -103,8 +104,12 @@ def _filter_pass(log_initial, log_transitions, log_nodes, lengths, semiring: str
     probs = _blank_padding(messages if numbers is SCALED else jnp.exp(messages), chain.weights.active)
     if numbers is not SCALED:
         return Filtered(probs, increments, log_normaliser)
-    potentials = (log_initial, log_transitions, log_nodes, lengths, backend)
-    underflow = _underflows(potentials, chain.weights, totals, log_normaliser, jnp.zeros_like(log_normaliser))
+
+    def lost() -> Array:
+        exact = _filter_pass(log_initial, log_transitions, log_nodes, lengths, "log", backend).log_normaliser
+        return ~_agree(log_normaliser, exact, totals)
+
+    underflow = _where_doubtful(_doubtful(chain.weights, totals), lost)
     return Filtered(
         jnp.where(underflow[..., None], jnp.nan, probs),
         jnp.where(underflow, jnp.nan, increments),
@@ -119,16 +124,24 @@ def smoothed(log_initial, log_transitions, log_nodes, lengths, semiring: str, ba
     weights = chain.weights
     messages, totals = forward(numbers, weights, backend)
     joined = _joined_in_one_pass if backend == "sequential" and not weights.per_step else _joined_afterwards
-    marginals, expected, gap = joined(numbers, weights, messages, totals, backend)
+    marginals, expected = joined(numbers, weights, messages, totals, backend)
     log_normaliser = compensated_sum(_log_increments(numbers, chain, totals))
-    if numbers is SCALED:
-        potentials = (log_initial, log_transitions, log_nodes, lengths, backend)
-        underflow = _underflows(potentials, weights, totals, log_normaliser, gap)
-    else:
-        underflow = jnp.zeros(log_normaliser.shape, bool)
     marginals = jnp.moveaxis(_blank_padding(marginals, weights.active), 0, -2)
     if weights.per_step:
         expected = jnp.moveaxis(expected, 0, -3)
+    if numbers is not SCALED:
+        return Smoothed(log_normaliser, marginals, expected, jnp.zeros(log_normaliser.shape, bool))
+
+    def lost() -> Array:
+        exact = smoothed(log_initial, log_transitions, log_nodes, lengths, "log", backend)
+        rounding = float(jnp.finfo(marginals.dtype).eps) ** 0.5 / 16
+        axes = tuple(range(log_normaliser.ndim, expected.ndim))
+        # NaN is never close: an overflow may leave it in one and not in the other.
+        close = jnp.abs(marginals - exact.marginals).max((-1, -2)) <= rounding
+        close &= (jnp.abs(expected - exact.expected_transitions) <= rounding * (1 + exact.expected_transitions)).all(axes)
+        return ~(_agree(log_normaliser, exact.log_normaliser, totals) & close) & ~jnp.isnan(exact.log_normaliser)
+
+    underflow = _where_doubtful(_doubtful(weights, totals), lost)
     spread = underflow.reshape(underflow.shape + (1,) * (expected.ndim - underflow.ndim))
     return Smoothed(
         jnp.where(underflow, jnp.nan, log_normaliser),
@@ -138,16 +151,16 @@ def smoothed(log_initial, log_transitions, log_nodes, lengths, semiring: str, ba
     )
 
 
-def _joined_in_one_pass(semiring: Semiring, weights: Weights, messages: Array, totals: Array, _backend: str) -> tuple[Array, Array, Array]:
-    """Marginals [T, ..., K], expected transitions [..., K, K], and log of the backward over the forward normaliser [...], for constant edges.
+def _joined_in_one_pass(semiring: Semiring, weights: Weights, messages: Array, totals: Array, _backend: str) -> tuple[Array, Array]:
+    """Marginals [T, ..., K] and expected transitions [..., K, K], for constant edges.
 
     Backward messages are scaled by the forward totals, so that they overlap the forward ones by one but for drift, which is divided out. Whole arrays
     are scanned and none is sliced: on long chains the copies would cost more than the recursion.
     """
     backwards = jnp.swapaxes(weights.edges, -1, -2)
 
-    def step(carry: tuple[Array, Array, Array], inputs):
-        behind, ahead, _ = carry
+    def step(carry: tuple[Array, Array], inputs):
+        behind, ahead = carry
         node, message, total, is_active = inputs
         marginal, overlap = semiring.normalise(semiring.times(message, behind))
         shared = semiring.divide(ahead, overlap[..., None])
@@ -156,33 +169,25 @@ def _joined_in_one_pass(semiring: Semiring, weights: Weights, messages: Array, t
         if is_active is not None:
             now = jnp.where(is_active[..., None], now, semiring.zero)
             before = jnp.where(is_active[..., None], before, semiring.one)
-        return (before, now, overlap), (marginal, shared)
+        return (before, now), (marginal, shared)
 
     one = jnp.full_like(messages[0], semiring.one)
-    start = (one, jnp.full_like(one, semiring.zero), jnp.full_like(totals[0], semiring.one))
-    (_, _, overlap), (marginals, shared) = lax.scan(step, start, (weights.nodes, messages, totals, weights.active), reverse=True)
-    gap = semiring.log(overlap)
+    start = (one, jnp.full_like(one, semiring.zero))
+    _, (marginals, shared) = lax.scan(step, start, (weights.nodes, messages, totals, weights.active), reverse=True)
     if semiring is SCALED:
-        return marginals, _expected_transitions_scaled(messages, shared, weights), gap
-    return jnp.exp(marginals), _expected_transitions_log(messages, shared, weights), gap
+        return marginals, _expected_transitions_scaled(messages, shared, weights)
+    return jnp.exp(marginals), _expected_transitions_log(messages, shared, weights)
 
 
-def _joined_afterwards(semiring: Semiring, weights: Weights, messages: Array, totals: Array, backend: str) -> tuple[Array, Array, Array]:
+def _joined_afterwards(semiring: Semiring, weights: Weights, messages: Array, _totals: Array, backend: str) -> tuple[Array, Array]:
     """The same for edges of every step, [T-1, ..., K, K], and for the associative backend."""
-    ahead, behind, ahead_totals = backward(semiring, weights, backend)
+    ahead, behind = backward(semiring, weights, backend)
     before, overlap = semiring.normalise(semiring.times(messages[:-1], behind))
     marginals = jnp.concatenate([before, messages[-1:]])
     shared = semiring.divide(messages[:-1], overlap[..., None])
-    if semiring is not SCALED:
-        return jnp.exp(marginals), _expected_transitions_log(shared, ahead, weights), jnp.zeros_like(totals[0])
-    expected = _expected_transitions_scaled(shared, ahead, weights)
-    if backend == "associative" or totals.shape[0] == 1:
-        # Segments keep a scale for each row, so the backward messages of this backend lose nothing.
-        return marginals, expected, jnp.zeros_like(totals[0])
-    ratios = semiring.log(ahead_totals) - semiring.log(totals[1:])
-    if weights.active is not None:
-        ratios = jnp.where(weights.active[1:], ratios, 0.0)
-    return marginals, expected, semiring.log(overlap[0]) + compensated_sum(ratios)
+    if semiring is SCALED:
+        return marginals, _expected_transitions_scaled(shared, ahead, weights)
+    return jnp.exp(marginals), _expected_transitions_log(shared, ahead, weights)
 
 
 def _log_increments(semiring: Semiring, chain: Chain, totals: Array) -> Array:
@@ -228,24 +233,13 @@ def _doubtful(weights: Weights, totals: Array) -> Array:
     return edges * real.min(0) < _smallest_trusted(totals.dtype, weights.nodes.shape[-1])
 
 
-def _underflows(potentials: tuple, weights: Weights, totals: Array, log_normaliser: Array, gap: Array) -> Array:
-    """Whether paths that matter were lost, [...]; looks only where there is doubt.
+def _agree(log_normaliser: Array, exact: Array, totals: Array) -> Array:
+    """Whether the scaled log-normaliser is the exact one but for rounding, [...]; NaN potentials agree with themselves."""
+    size = totals.shape[0] + jnp.where(jnp.isfinite(exact), jnp.abs(exact), 0.0)
+    close = jnp.abs(log_normaliser - exact) <= 64 * float(jnp.finfo(totals.dtype).eps) * size
+    return close | (log_normaliser == exact) | jnp.isnan(exact)
 
-    Args:
-        potentials: log_initial, log_transitions, log_nodes, lengths, and the backend.
-        weights: the same, lifted.
-        totals: of the forward steps, [T, ...].
-        log_normaliser: of the scaled forward pass, [...].
-        gap: log of the backward over the forward normaliser, [...].
-    """
-    doubtful = _doubtful(weights, totals)
 
-    def compare() -> Array:
-        *chain, backend = potentials
-        exact = lax.stop_gradient(_filter_pass(*chain, "log", backend).log_normaliser)
-        rounding = 64 * float(jnp.finfo(totals.dtype).eps) * (totals.shape[0] + jnp.where(jnp.isfinite(exact), jnp.abs(exact), 0.0))
-        # NaN potentials are no underflow; anything else that fails to agree is.
-        kept = (jnp.abs(log_normaliser - exact) <= rounding) & (jnp.abs(gap) <= rounding)
-        return doubtful & ~kept & ~((exact == -jnp.inf) & (log_normaliser == -jnp.inf)) & ~jnp.isnan(exact)
-
-    return lax.cond(jnp.any(doubtful), compare, lambda: jnp.zeros(doubtful.shape, bool))
+def _where_doubtful(doubtful: Array, lost: Callable[[], Array]) -> Array:
+    """The answer of `lost` where there is doubt, False elsewhere; not even asked where there is none."""
+    return lax.cond(jnp.any(doubtful), lambda: doubtful & lost(), lambda: jnp.zeros(doubtful.shape, bool))

@@ -53,13 +53,18 @@ def test_lost_history_is_underflow_in_the_scaled_semiring_and_right_in_the_log_o
     truth = oracle.decimal_smoother(*chain)
     batch = Chains(*(part[None] for part in chain), np.array([STEPS]))
     found = in_a_crowd(batch, "scaled", backend)
-    assert found.smoothed.underflow.all()
-    assert np.isnan(found.log_normaliser).all()
-    assert np.isnan(found.smoothed.log_normaliser).all()
-    assert np.isnan(found.smoothed.marginals).all()
-    assert np.isnan(found.smoothed.expected_transitions).all()
-    for part in found.gradient:
-        assert np.isnan(part).any()
+    if backend == "associative" and not found.smoothed.underflow.any():
+        # Segments keep a scale for each row, so this backend may well get the history right.
+        assert_allclose(found.log_normaliser[0], truth.log_normaliser, rtol=1e-12)
+        assert_allclose(found.smoothed.marginals[0], truth.marginals, rtol=0, atol=1e-8)
+    else:
+        assert found.smoothed.underflow.all()
+        assert np.isnan(found.smoothed.log_normaliser).all()
+        assert np.isnan(found.smoothed.marginals).all()
+        assert np.isnan(found.smoothed.expected_transitions).all()
+        for part in found.gradient:
+            assert np.isnan(part).any()
+        assert np.isnan(found.log_normaliser[0]) or np.isclose(found.log_normaliser[0], truth.log_normaliser, rtol=1e-12)
     # The filter looks at the past only, so it may be right about it; its sum may not be finite and wrong.
     filtered = found.filtered.log_normaliser[0]
     assert np.isnan(filtered) or np.isclose(filtered, truth.log_normaliser, rtol=1e-9)
