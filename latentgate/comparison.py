@@ -112,7 +112,7 @@ def compare_groups(values: Any, labels: Any, *, block: int | None = None, num_pe
         labels: boolean [sequence], in the order in which the sequences were recorded.
         block: None lets labels change places freely, which supposes that sequences are exchangeable; where like labels come in runs, a slow drift of
             the recording then passes for an effect. A number lets them change places only within blocks of so many consecutive sequences, and takes
-            the mean of its block from each value: only neighbours are compared, and blocks with one kind of label say nothing.
+            the mean of its block from each value: only neighbours are compared, and blocks with one kind of label say nothing. Drift within a block stays.
         num_permutations: random rearrangements beside the observed one.
         seed: of the rearrangements.
 

@@ -95,8 +95,8 @@ def test_neighbours_do_not_take_a_drift_for_an_effect():
     drift = np.linspace(0, 1, 40)[:, None]
     freely, among_neighbours = [], []
     for seed in range(300):
-        # Mostly one kind in the first half and the other in the second; one trial in each block of eight is out of turn.
-        labels = np.arange(40) < 20
+        # Mostly one kind in the first three blocks of eight and the other in the last two; one trial in each block is out of turn.
+        labels = np.arange(40) < 24
         labels[np.arange(0, 40, 8) + rng.integers(8, size=5)] ^= True
         freely.append(compare_groups(drift, labels, num_permutations=199, seed=seed).p_value)
         among_neighbours.append(compare_groups(drift, labels, block=8, num_permutations=199, seed=seed).p_value)

@@ -8,6 +8,7 @@ from scipy.stats import poisson
 
 import latentgate as lg
 from latentgate.inference import RestartRecord, match_labels
+from latentgate.models.specification import to_specification
 
 from ..model_table import small_models
 
@@ -80,7 +81,9 @@ def test_simulated_data_look_like_the_model(fitted):
     fit, _ = fitted
     data, states = fit.simulate([4000], seed=3)
     rates = np.asarray(fit.params["emission.rates"])
-    for k in range(3):
+    visited = [k for k in range(3) if (states[0] == k).sum() > 50]
+    assert len(visited) >= 2
+    for k in visited:
         values = data.to_list()[0][states[0] == k]
         error = np.sqrt(rates[k] / len(values))
         # Fifteen means, each within 4.5 standard errors: a false alarm in 1e-4 of keys.
@@ -99,7 +102,7 @@ def test_save_and_load(name, tmp_path):
         ]
         fit = lg.Fit(model, params, "EM", 0, lg.Outcome.CONVERGED, True, records, 0, ("a", "b", "c"))
         loaded = lg.Fit.load(fit.save(tmp_path / "fit.nc"))
-        assert jax.tree.structure(loaded.model) == jax.tree.structure(fit.model)
+        assert to_specification(loaded.model) == to_specification(fit.model)
         for key in fit.params:
             np.testing.assert_array_equal(loaded.params[key], fit.params[key])
         np.testing.assert_array_equal(loaded.restarts[1].log_joint_history, history[:2])

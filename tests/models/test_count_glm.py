@@ -202,7 +202,7 @@ def test_a_ridge_m_step_ends_at_a_stationary_point(data):
 def test_simulation_follows_the_glm():
     emission = lg.emissions.PoissonGLM(2, lg.basis.Separate(2), lg.priors.Flat(), self_history="coupled", num_inputs=1)
     model = lg.HMM(1, emission)
-    coupling = np.array([[[0.0, 0.5], [0.3, 0.0]], [[-0.4, 0.0], [0.0, -0.6]]])[None]
+    coupling = np.array([[[0.0, -0.5], [0.3, 0.0]], [[-0.4, 0.0], [0.0, -0.6]]])[None]
     params = {
         "initial.probs": jnp.ones(1),
         "transition.probs": jnp.ones((1, 1)),

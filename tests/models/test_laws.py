@@ -116,6 +116,7 @@ def test_a_missing_step_says_nothing(row):
     arrays = data.to_list()
     for array in arrays:
         array[3] = np.nan
-    blank = lg.Sequences.from_arrays(arrays, inputs=data.inputs)
+    inputs = {name: [value[: len(array)] for value, array in zip(values, arrays, strict=True)] for name, values in data.inputs.items()}
+    blank = lg.Sequences.from_arrays(arrays, inputs=inputs)
     nodes = model.potentials(params, blank).log_nodes
     np.testing.assert_array_equal(nodes[:, 3], 0.0)
