@@ -21,12 +21,13 @@ class _ExpectationMaximisation(Climber):
         return point
 
     def evaluate(self, model: StateSpaceModel, data: Sequences, point: Params) -> Evaluation:
-        # The chain itself is asked for all restarts at once (they are one more batch dimension), so its rare checks stay rare.
-        chain = jax.vmap(model.potentials, (0, None))(point, data)
-        smoothed = chain.smooth()
-        prior = jax.vmap(model.log_prior)(point)
-        proposal = jax.vmap(model.m_step, (0, None, 0))(point, data, smoothed)
-        return Evaluation(smoothed.log_normaliser.sum(-1) + prior, smoothed.log_normaliser, proposal)
+        def one(params: Params) -> Evaluation:
+            smoothed = model.potentials(params, data).smooth()
+            log_joint = smoothed.log_normaliser.sum() + model.log_prior(params)
+            return Evaluation(log_joint, smoothed.log_normaliser, model.m_step(params, data, smoothed))
+
+        return jax.vmap(one)(point)
+
 
 
 class EM(RestartEngine):

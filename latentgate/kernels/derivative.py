@@ -13,19 +13,20 @@ import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
 from . import posterior
+from .batching import natively_batched
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(4, 5))
 def log_normaliser(log_initial, log_transitions, log_nodes, lengths, semiring: str, backend: str):
     """See `latentgate.kernels.log_normaliser`; arguments here are already checked."""
-    return posterior.log_normaliser(log_initial, log_transitions, log_nodes, lengths, semiring, backend)
+    return natively_batched(posterior.log_normaliser, semiring, backend)(log_initial, log_transitions, log_nodes, lengths)
 
 
 @partial(log_normaliser.defjvp, symbolic_zeros=True)
 def _log_normaliser_jvp(semiring, backend, primals, tangents):
     log_initial, log_transitions, log_nodes, lengths = primals
     initial_tangent, transitions_tangent, nodes_tangent, _ = tangents
-    smooth = posterior.smoothed(log_initial, log_transitions, log_nodes, lengths, semiring, backend)
+    smooth = natively_batched(posterior.smoothed, semiring, backend)(log_initial, log_transitions, log_nodes, lengths)
     tangent = jnp.zeros_like(smooth.log_normaliser)
     if not isinstance(initial_tangent, SymbolicZero):
         tangent += (smooth.marginals[..., 0, :] * initial_tangent).sum(-1)

@@ -18,6 +18,7 @@ from jax.core import Tracer
 from jax.typing import ArrayLike
 
 from . import derivative, paths, posterior
+from .batching import natively_batched
 from .posterior import Filtered, Smoothed
 from .semirings import SEMIRINGS
 
@@ -145,8 +146,8 @@ def sample(
 
 
 _log_normaliser = jax.jit(derivative.log_normaliser, static_argnums=(4, 5))
-_filtered = jax.jit(posterior.filtered, static_argnums=(4, 5))
-_smoothed = jax.jit(posterior.smoothed, static_argnums=(4, 5))
+_filtered = jax.jit(lambda *chain: natively_batched(posterior.filtered, *chain[4:])(*chain[:4]), static_argnums=(4, 5))
+_smoothed = jax.jit(lambda *chain: natively_batched(posterior.smoothed, *chain[4:])(*chain[:4]), static_argnums=(4, 5))
 _most_probable_path = jax.jit(paths.most_probable_path, static_argnums=(4,))
 _sample = jax.jit(paths.sample, static_argnums=(5, 6))
 

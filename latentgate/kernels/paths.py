@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from .messages import Weights, forward
-from .posterior import lift
+from .posterior import doubtful, lift
 from .semirings import MAX, SCALED, SEMIRINGS
 from .sums import compensated_sum
 
@@ -28,10 +28,10 @@ def most_probable_path(log_initial, log_transitions, log_nodes, lengths, backend
 
 
 def sample(key, log_initial, log_transitions, log_nodes, lengths, semiring: str, backend: str) -> Array:
-    """One exact draw of the states given all data, [..., T] (-1 at padding)."""
+    """One exact draw of the states given all data, [..., T] (-1 at padding); with logarithms where scaled messages are in doubt."""
     numbers = SEMIRINGS[semiring]
     chain = lift(log_initial, log_transitions, log_nodes, lengths, numbers)
-    messages, _ = forward(numbers, chain.weights, backend)
+    messages, totals = forward(numbers, chain.weights, backend)
     uniforms = jax.random.uniform(key, messages.shape[:-1], messages.dtype)
 
     def draw(scores: Array, uniform: Array | None) -> Array:
@@ -41,7 +41,12 @@ def sample(key, log_initial, log_transitions, log_nodes, lengths, semiring: str,
         # u in [0, 1): strictly below the total, so the state drawn always has positive weight.
         return jnp.argmax(cumulative > uniform[..., None] * cumulative[..., -1:], -1)
 
-    return _trace_back(draw, messages, chain.weights, numbers.times, uniforms, backend)
+    def drawn() -> Array:
+        return _trace_back(draw, messages, chain.weights, numbers.times, uniforms, backend)
+
+    if numbers is not SCALED:
+        return drawn()
+    return lax.cond(doubtful(chain.weights, totals).any(), lambda: sample(key, log_initial, log_transitions, log_nodes, lengths, "log", backend), drawn)
 
 
 def _trace_back(

@@ -109,7 +109,7 @@ def _filter_pass(log_initial, log_transitions, log_nodes, lengths, semiring: str
         exact = _filter_pass(log_initial, log_transitions, log_nodes, lengths, "log", backend).log_normaliser
         return ~_agree(log_normaliser, exact, totals)
 
-    underflow = _where_doubtful(_doubtful(chain.weights, totals), lost)
+    underflow = _where_doubtful(doubtful(chain.weights, totals), lost)
     return Filtered(
         jnp.where(underflow[..., None], jnp.nan, probs),
         jnp.where(underflow, jnp.nan, increments),
@@ -141,7 +141,7 @@ def smoothed(log_initial, log_transitions, log_nodes, lengths, semiring: str, ba
         close &= (jnp.abs(expected - exact.expected_transitions) <= rounding * (1 + exact.expected_transitions)).all(axes)
         return ~(_agree(log_normaliser, exact.log_normaliser, totals) & close) & ~jnp.isnan(exact.log_normaliser)
 
-    underflow = _where_doubtful(_doubtful(weights, totals), lost)
+    underflow = _where_doubtful(doubtful(weights, totals), lost)
     spread = underflow.reshape(underflow.shape + (1,) * (expected.ndim - underflow.ndim))
     return Smoothed(
         jnp.where(underflow, jnp.nan, log_normaliser),
@@ -224,7 +224,7 @@ def _smallest_trusted(dtype, num_states: int) -> float:
     return 4 * num_states * float(jnp.finfo(dtype).tiny) / float(jnp.finfo(dtype).eps)
 
 
-def _doubtful(weights: Weights, totals: Array) -> Array:
+def doubtful(weights: Weights, totals: Array) -> Array:
     """Whether some predicted probability could be so small that underflowed weights matter to it, [...]; see the module."""
     edges = weights.edges.min((-1, -2))
     if weights.per_step:
@@ -240,6 +240,6 @@ def _agree(log_normaliser: Array, exact: Array, totals: Array) -> Array:
     return close | (log_normaliser == exact) | jnp.isnan(exact)
 
 
-def _where_doubtful(doubtful: Array, lost: Callable[[], Array]) -> Array:
+def _where_doubtful(doubt: Array, lost: Callable[[], Array]) -> Array:
     """The answer of `lost` where there is doubt, False elsewhere; not even asked where there is none."""
-    return lax.cond(jnp.any(doubtful), lambda: doubtful & lost(), lambda: jnp.zeros(doubtful.shape, bool))
+    return lax.cond(jnp.any(doubt), lambda: doubt & lost(), lambda: jnp.zeros(doubt.shape, bool))

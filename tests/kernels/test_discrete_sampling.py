@@ -164,3 +164,12 @@ def test_one_state_and_one_step():
     assert_array_equal(kernels.sample(key, np.zeros(1), np.zeros((1, 1)), np.zeros((5, 1)), 4), [0, 0, 0, 0, -1])
     single = kernels.sample(key, np.array([0.0, -np.inf]), np.zeros((0, 2, 2)), np.zeros((1, 2)), num_samples=4)
     assert_array_equal(single, np.zeros((4, 1)))
+
+
+def test_scaled_draws_are_right_where_scaled_messages_underflow():
+    """The last step decides for the state whose weight the scaled forward pass has lost long before."""
+    initial, edges = np.log([0.5, 0.5]), np.array([[0.0, -2000.0], [-2000.0, 0.0]])
+    nodes = np.array([[0.0, -900.0], [0.0, 0.0], [-900.0, 0.0], [-900.0, 0.0]])
+    draws = [kernels.sample(jax.random.key(0), initial, edges, nodes, num_samples=4, semiring=semiring) for semiring in ("scaled", "log")]
+    assert_array_equal(draws[0], draws[1])
+    assert_array_equal(draws[0], np.ones((4, 4)))
