@@ -13,6 +13,8 @@ __version__ = "0.1.0"
 _HOMES = {
     "EM": "latentgate.inference",
     "MAP": "latentgate.inference",
+    "NUTS": "latentgate.inference",
+    "SVI": "latentgate.inference",
     "Fit": "latentgate.inference",
     "NonFiniteLikelihoodError": "latentgate.inference",
     "Outcome": "latentgate.inference",
@@ -42,7 +44,7 @@ __all__ = [
 if TYPE_CHECKING:
     from latentgate import kernels, metrics, plotting
     from latentgate.data import RecordingUnavailable, Sequences, load, simulators
-    from latentgate.inference import EM, MAP, Fit, NonFiniteLikelihoodError, Outcome, cross_validate, fit
+    from latentgate.inference import EM, MAP, NUTS, SVI, Fit, NonFiniteLikelihoodError, Outcome, cross_validate, fit
     from latentgate.models import HMM, basis, emissions, priors, transitions
 
 

@@ -10,7 +10,8 @@ from latentgate.data import Sequences
 from latentgate.models import StateSpaceModel
 from latentgate.models.base import Params
 
-from .restarts import Climber, Evaluation, RestartEngine
+from .climb import Climber, Evaluation
+from .restarts import RestartEngine
 
 
 class _ExpectationMaximisation(Climber):
@@ -27,7 +28,6 @@ class _ExpectationMaximisation(Climber):
             return Evaluation(log_joint, smoothed.log_normaliser, model.m_step(params, data, smoothed))
 
         return jax.vmap(one)(point)
-
 
 
 class EM(RestartEngine):

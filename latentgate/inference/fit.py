@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -19,8 +18,13 @@ import latentgate.metrics as metrics
 from latentgate.data import Sequences
 from latentgate.models import StateSpaceModel
 
+from . import averaging, storage
 from .alignment import match_params, permute_states
 from .outcomes import Outcome
+from .posterior import Posterior
+
+# Draws that an average over the posterior takes unless told otherwise: its Monte Carlo error is then a fourteenth of the posterior spread.
+AVERAGED_DRAWS = 200
 
 
 @dataclass(frozen=True)
@@ -44,9 +48,12 @@ class RestartRecord:
 class Fit:
     """A fitted model: parameters, how they were found, and everything that can be asked of them.
 
+    Where there are posterior draws (NUTS, SVI), `smooth`, `filter`, `log_likelihood` and `sample_latents` average over `draws` of them, evenly spaced
+    (all of them if None), and `most_probable_path` and `simulate` use the posterior mean.
+
     Attributes:
         model: the structure.
-        params: {dotted name: array} in natural space.
+        params: {dotted name: array} in natural space; posterior means where there are draws.
         engine: the engine and its options, as text.
         seed: of the starting points.
         outcome: how the best restart ended; its value is a sentence.
@@ -54,6 +61,8 @@ class Fit:
         restarts: a record of every restart.
         best_restart: index of the one kept.
         feature_names: names of the observed features, or None.
+        data: the sequences it was fitted to; None after `load`, since a saved fit holds no data.
+        posterior: draws, or None for a point estimate.
     """
 
     model: StateSpaceModel
@@ -65,46 +74,42 @@ class Fit:
     restarts: list[RestartRecord] = field(default_factory=list)
     best_restart: int = 0
     feature_names: tuple[str, ...] | None = None
+    data: Sequences | None = field(default=None, compare=False)
+    posterior: Posterior | None = None
 
     @property
     def log_joint_history(self) -> np.ndarray:
-        """Log-joint of the best restart at every iteration, [iteration]."""
-        return self.restarts[self.best_restart].log_joint_history
+        """Log-joint of the best restart at every iteration, [iteration]; of the starting fit where there are draws, and empty if there was none."""
+        return self.restarts[self.best_restart].log_joint_history if self.restarts else np.zeros(0)
 
     @property
     def log_likelihood_history(self) -> np.ndarray:
-        """Log-likelihood of the best restart at every iteration, [iteration]."""
-        return self.restarts[self.best_restart].log_likelihood_history
+        """Log-likelihood of the best restart at every iteration, [iteration]; as `log_joint_history`."""
+        return self.restarts[self.best_restart].log_likelihood_history if self.restarts else np.zeros(0)
 
     @property
     def num_parameters(self) -> int:
         """Free parameters: each probability vector has one fewer than it has entries."""
         return sum(_degrees_of_freedom(prior, self.params) for prior in _resolved_priors(self.model, self.params).items())
 
-    def log_likelihood(self, data: Sequences) -> xr.DataArray:
-        """Log-likelihood of each sequence, latents integrated out, dims (sequence).
+    def log_likelihood(self, data: Sequences, draws: int | None = AVERAGED_DRAWS) -> xr.DataArray:
+        """Log-likelihood of each sequence, latents integrated out, dims (sequence); the log of the mean likelihood where there are draws.
 
         Raises:
             FloatingPointError: if the scaled recursion underflows.
         """
         self.model.check(data)
-        values = np.asarray(self.model.log_likelihood(self._arrays, data))
-        _require_no_underflow(values)
-        return xr.DataArray(values, dims="sequence", name="log_likelihood")
+        values = averaging.log_likelihoods(self.model, self._draws(draws), data)
+        _require_no_underflow(np.asarray(values))
+        return xr.DataArray(np.asarray(averaging.log_mean_exp(values)), dims="sequence", name="log_likelihood")
 
-    def smooth(self, data: Sequences) -> xr.DataArray:
+    def smooth(self, data: Sequences, draws: int | None = AVERAGED_DRAWS) -> xr.DataArray:
         """State probabilities given all data, dims (sequence, time, state); NaN at padding."""
-        self.model.check(data)
-        result = self.model.smooth(self._arrays, data)
-        _require_no_underflow(np.asarray(result.log_normaliser))
-        return self._state_probabilities(result.marginals, data, "smoothed")
+        return self._state_probabilities(data, draws, "smooth", "smoothed")
 
-    def filter(self, data: Sequences) -> xr.DataArray:
+    def filter(self, data: Sequences, draws: int | None = AVERAGED_DRAWS) -> xr.DataArray:
         """State probabilities given the data up to each step, dims (sequence, time, state); NaN at padding."""
-        self.model.check(data)
-        result = self.model.filter(self._arrays, data)
-        _require_no_underflow(np.asarray(result.log_normaliser))
-        return self._state_probabilities(result.probs, data, "filtered")
+        return self._state_probabilities(data, draws, "filter", "filtered")
 
     def most_probable_path(self, data: Sequences) -> xr.DataArray:
         """Most probable state at each step (Viterbi), dims (sequence, time); -1 at padding."""
@@ -113,14 +118,34 @@ class Fit:
         return xr.DataArray(states, dims=("sequence", "time"), name="most_probable_path")
 
     def sample_latents(self, data: Sequences, num_samples: int, seed: int) -> xr.DataArray:
-        """Exact posterior draws of the states, dims (draw, sequence, time); -1 at padding."""
+        """Exact posterior draws of the states, dims (draw, sequence, time); -1 at padding. Each is of another draw of the parameters, if there are any."""
         self.model.check(data)
-        states = self.model.sample_latents(jax.random.key(seed), self._arrays, data, num_samples)
+        key = jax.random.key(seed)
+        if self.posterior is None:
+            states = self.model.sample_latents(key, self._arrays, data, num_samples)
+        else:
+            states = averaging.latents(self.model, _spread(self._draws(None), num_samples), data, key)
         return xr.DataArray(np.asarray(states), dims=("draw", "sequence", "time"), name="states")
 
     def simulate(self, lengths, seed: int, inputs: Any = None) -> tuple[Sequences, list[np.ndarray]]:
         """Draws new sequences of the given lengths from the fitted model; returns them with their states."""
         return self.model.simulate(jax.random.key(seed), self._arrays, lengths, inputs)
+
+    def posterior_predictive(self, data: Sequences, num_samples: int, seed: int) -> xr.DataArray:
+        """New data of the lengths and with the inputs of `data`, each of another draw of the parameters.
+
+        Returns:
+            dims (draw, sequence, time, feature); NaN at padding.
+        """
+        self.model.check(data)
+        lengths = [int(length) for length in data.lengths]
+        inputs = {name: [np.asarray(rows)[i, :n] for i, n in enumerate(lengths)] for name, rows in data.inputs.items()} or None
+        drawn = np.full((num_samples, *np.shape(data.values)), np.nan)
+        parameters = _spread(self._draws(None), num_samples)
+        for index, key in enumerate(jax.random.split(jax.random.key(seed), num_samples)):
+            simulated, _ = self.model.simulate(key, {name: value[index] for name, value in parameters.items()}, lengths, inputs)
+            drawn[index] = np.where(np.asarray(data.mask)[..., None], simulated.values, np.nan)
+        return xr.DataArray(drawn, dims=("draw", "sequence", "time", "feature"), name="posterior_predictive")
 
     def bits_per_spike(self, data: Sequences, train: Sequences) -> float:
         """Gain over a homogeneous Poisson with the mean rates of `train`, in bits per spike of `data`."""
@@ -139,13 +164,32 @@ class Fit:
         dims = self.model.dims()
         order = np.asarray(order)
         restarts = [replace(record, params=permute_states(record.params, dims, order)) for record in self.restarts]
-        return replace(self, params=permute_states(self.params, dims, order), restarts=restarts)
+        posterior = None if self.posterior is None else self.posterior.with_states(dims, order)
+        return replace(self, params=permute_states(self.params, dims, order), restarts=restarts, posterior=posterior)
 
     def summary(self, data: Sequences | None = None) -> pd.DataFrame:
-        """One row a state: initial probability, expected stay in steps where transitions are constant, occupancy of `data` if given.
+        """The fit in a table; how it ended is in the frame's `attrs`.
 
-        How the fit ended is in the frame's `attrs`.
+        For a point estimate, one row a state: initial probability, expected stay in steps where transitions are constant, occupancy of `data` if given.
+        Where there are draws, one row an entry of a parameter, by `arviz.summary`: mean, standard deviation, interval, R-hat, effective sample
+        sizes, Monte Carlo errors; `attrs` then also counts divergences and label switches.
         """
+        attributes: dict[str, Any] = {"engine": self.engine, "outcome": self.outcome.value, "num_parameters": self.num_parameters}
+        if self.posterior is not None:
+            import arviz
+
+            frame = pd.DataFrame(arviz.summary(self.to_arviz(log_likelihood=None)))
+            frame.attrs.update(attributes)
+            frame.attrs.update(
+                {
+                    "divergences": self.posterior.num_divergences,
+                    "label_switches": int(self.posterior.label_switches.sum()),
+                    "largest_rhat": self.posterior.largest_rhat(),
+                    "smallest_ess": self.posterior.smallest_ess(),
+                    "pareto_k": self.posterior.pareto_k,
+                }
+            )
+            return frame
         columns = {"initial_probability": np.asarray(self.params["initial.probs"])}
         probs = self.params.get("transition.probs")
         if probs is not None and "transition.weights" not in self.params:
@@ -155,63 +199,46 @@ class Fit:
         if data is not None:
             columns["occupancy"] = np.nanmean(self.smooth(data).values.reshape(-1, len(columns["initial_probability"])), 0)
         frame = pd.DataFrame(columns, index=pd.RangeIndex(len(columns["initial_probability"]), name="state"))
-        frame.attrs = {
-            "engine": self.engine,
-            "outcome": self.outcome.value,
-            "log_joint": float(np.nanmax(self.log_joint_history)),
-            "log_likelihood": float(self.log_likelihood_history[-1]),
-            "num_parameters": self.num_parameters,
-        }
+        histories = {"log_joint": float(np.nanmax(self.log_joint_history)), "log_likelihood": float(self.log_likelihood_history[-1])}
+        frame.attrs.update(attributes | histories)
         return frame
+
+    def to_arviz(self, data: Sequences | None = None, *, log_likelihood: str | None = "step") -> xr.DataTree:
+        """The draws as ArviZ knows them: see `latentgate.inference.arviz_tree.to_tree`."""
+        from .arviz_tree import to_tree
+
+        return to_tree(self, self.data if data is None else data, log_likelihood)
+
+    @property
+    def _how_it_went(self) -> str:
+        if self.posterior is None:
+            last = f"log-joint {np.nanmax(self.log_joint_history):.3f}, log-likelihood {self.log_likelihood_history[-1]:.3f}"
+            return f"{last}, {len(self.log_joint_history)} iterations"
+        drawn = f"{self.posterior.num_chains} x {self.posterior.num_draws} draws, {int(self.posterior.label_switches.sum())} label switches"
+        if len(self.posterior.elbo):
+            return f"{drawn}, ELBO {self.posterior.elbo[-1]:.1f} after {len(self.posterior.elbo)} iterations, Pareto k {self.posterior.pareto_k}"
+        return (
+            f"{drawn}, {self.posterior.num_divergences} divergences, largest R-hat {self.posterior.largest_rhat():.3f}, "
+            f"smallest effective sample size {self.posterior.smallest_ess():.0f}"
+        )
 
     def __repr__(self) -> str:
         shapes = ", ".join(f"{name} {tuple(np.shape(value))}" for name, value in self.params.items())
         return (
-            f"Fit of {type(self.model).__name__} by {self.engine}\n"
-            f"  {self.outcome.value}\n"
-            f"  log-joint {np.nanmax(self.log_joint_history):.3f}, log-likelihood {self.log_likelihood_history[-1]:.3f}, "
-            f"{len(self.log_joint_history)} iterations, {self.num_parameters} parameters\n"
-            f"  {shapes}"
+            f"Fit of {type(self.model).__name__} by {self.engine}\n  {self.outcome.value}\n  {self._how_it_went}, {self.num_parameters} parameters\n  {shapes}"
         )
 
     def to_xarray(self) -> xr.Dataset:
-        """Parameters as labelled arrays, with the histories of every restart and what is needed to rebuild the fit in the attributes."""
-        from latentgate.models.specification import to_specification
-
-        dims = self.model.dims()
-        variables: dict[str, Any] = {name: (dims[name], np.asarray(value)) for name, value in self.params.items()}
-        for label in ("log_joint_history", "log_likelihood_history"):
-            rows = [getattr(record, label) for record in self.restarts]
-            longest = max((len(row) for row in rows), default=0)
-            padded = [np.pad(row, (0, longest - len(row)), constant_values=np.nan) for row in rows]
-            variables[label] = (("restart", "iteration"), np.array(padded).reshape(len(rows), longest))
-        for name, value in self.params.items():
-            stacked = np.stack([np.asarray(record.params[name]) for record in self.restarts]) if self.restarts else np.empty((0, *np.shape(value)))
-            variables[f"restarts.{name}"] = (("restart", *dims[name]), stacked)
-        attributes = {
-            "format": _FORMAT,
-            "model": json.dumps(to_specification(self.model)),
-            "engine": self.engine,
-            "seed": self.seed,
-            "outcome": self.outcome.name,
-            "converged": int(self.converged),
-            "best_restart": self.best_restart,
-            "restart_outcomes": json.dumps([record.outcome.name for record in self.restarts]),
-            "feature_names": json.dumps(self.feature_names),
-        }
-        return xr.Dataset(variables, attrs=attributes)
+        """Parameters as labelled arrays, with the histories of every restart and the draws, as `save` writes them."""
+        return storage.to_dataset(self)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Writes a netCDF file that opens with plain xarray and holds no code; replaced in one step, so never half-written.
+        """Writes a netCDF file that opens with plain xarray and holds no code and no data; replaced in one step, so never half-written.
 
         Returns:
             the path.
         """
-        path = Path(path)
-        partial = path.with_name(path.name + ".partial")
-        self.to_xarray().to_netcdf(partial, engine="netcdf4")
-        os.replace(partial, path)
-        return path
+        return storage.save(self, path)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Fit:
@@ -221,60 +248,31 @@ class Fit:
             FileNotFoundError: if there is no such file.
             ValueError: if the file is not a complete fit of this library.
         """
-        from latentgate.models.specification import from_specification
-
-        path = Path(path)
-        if not path.exists():
-            raise FileNotFoundError(f"path: found no file {str(path)!r}, expected a fit written by Fit.save.")
-        try:
-            with xr.open_dataset(path, engine="netcdf4") as opened:
-                stored = opened.load()
-        except (OSError, KeyError, ValueError) as error:
-            raise ValueError(f"path: {str(path)!r} cannot be read as netCDF; it is truncated or not a fit. ({error})") from error
-        if stored.attrs.get("format") != _FORMAT:
-            raise ValueError(f"path: {str(path)!r} has format {stored.attrs.get('format')!r}, expected {_FORMAT!r} written by Fit.save.")
-        try:
-            model = from_specification(json.loads(stored.attrs["model"]))
-            names = list(model.dims())
-            outcomes = [Outcome[name] for name in json.loads(stored.attrs["restart_outcomes"])]
-            records = [
-                RestartRecord(
-                    {name: stored[f"restarts.{name}"].values[index] for name in names},
-                    _without_padding(stored["log_joint_history"].values[index]),
-                    _without_padding(stored["log_likelihood_history"].values[index]),
-                    outcome,
-                )
-                for index, outcome in enumerate(outcomes)
-            ]
-            feature_names = json.loads(stored.attrs["feature_names"])
-            return cls(
-                model=model,
-                params={name: stored[name].values for name in names},
-                engine=stored.attrs["engine"],
-                seed=int(stored.attrs["seed"]),
-                outcome=Outcome[stored.attrs["outcome"]],
-                converged=bool(stored.attrs["converged"]),
-                restarts=records,
-                best_restart=int(stored.attrs["best_restart"]),
-                feature_names=None if feature_names is None else tuple(feature_names),
-            )
-        except (KeyError, TypeError, json.JSONDecodeError) as error:
-            raise ValueError(f"path: {str(path)!r} is not a complete fit; {error!r} is missing or damaged.") from error
+        return storage.load(cls, path)
 
     @property
     def _arrays(self) -> dict[str, jax.Array]:
         return {name: jnp.asarray(value) for name, value in self.params.items()}
 
-    def _state_probabilities(self, values, data: Sequences, name: str) -> xr.DataArray:
+    def _draws(self, most: int | None) -> dict[str, jax.Array]:
+        """Parameters to average over, [draw, ...]."""
+        if self.posterior is None:
+            return {name: value[None] for name, value in self._arrays.items()}
+        return {name: jnp.asarray(value) for name, value in self.posterior.flat(most).items()}
+
+    def _state_probabilities(self, data: Sequences, draws: int | None, question: str, name: str) -> xr.DataArray:
+        self.model.check(data)
+        values, log_likelihood = averaging.state_probabilities(self.model, self._draws(draws), data, question)
+        _require_no_underflow(np.asarray(log_likelihood))
         masked = np.where(np.asarray(data.mask)[..., None], np.asarray(values), np.nan)
         return xr.DataArray(masked, dims=("sequence", "time", "state"), name=name)
 
 
-_FORMAT = "latentgate fit 1"
-
-
-def _without_padding(history: np.ndarray) -> np.ndarray:
-    return history[: int(np.max(np.flatnonzero(~np.isnan(history)), initial=-1)) + 1]
+def _spread(draws: dict[str, jax.Array], num_samples: int) -> dict[str, jax.Array]:
+    """`num_samples` draws, evenly spaced, with repetitions where there are fewer."""
+    total = len(next(iter(draws.values())))
+    index = np.arange(num_samples) * total // num_samples if num_samples <= total else np.arange(num_samples) % total
+    return {name: value[index] for name, value in draws.items()}
 
 
 def _resolved_priors(model: StateSpaceModel, params: Mapping) -> dict:
@@ -297,6 +295,7 @@ def _degrees_of_freedom(prior: tuple[str, Any], params: Mapping[str, np.ndarray]
 
 
 def _require_no_underflow(log_likelihood: np.ndarray) -> None:
-    if np.isnan(log_likelihood).any():
-        first = int(np.flatnonzero(np.isnan(log_likelihood))[0])
+    broken = np.isnan(log_likelihood).reshape(-1, log_likelihood.shape[-1]).any(0)
+    if broken.any():
+        first = int(np.argmax(broken))
         raise FloatingPointError(f"log-likelihood of sequence {first} is NaN. {Outcome.UNDERFLOW.value}")

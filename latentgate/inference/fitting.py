@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -10,38 +12,39 @@ import numpy as np
 from latentgate.data import Sequences
 from latentgate.models import StateSpaceModel
 
-from .alignment import match_params, permute_states
+from .checkpoint import Checkpoint, identity_of
 from .em import EM
-from .fit import Fit, RestartRecord
-from .outcomes import Outcome
-from .restarts import RestartEngine
+from .engine import Engine, Task
+from .fit import Fit
 
 
 def fit(
     model: StateSpaceModel,
     data: Sequences,
-    engine: RestartEngine | None = None,
+    engine: Engine | None = None,
     *,
     seed: int,
     start: Fit | dict | None = None,
     progress: bool | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
 ) -> Fit:
     """Fits a model.
 
     Args:
         model: for example `lg.HMM(3, lg.emissions.Poisson(20))`.
         data: sequences.
-        engine: `lg.EM(...)` or `lg.MAP(...)`; EM with its defaults if None.
-        seed: of the starting points; the same seed gives the same fit.
-        start: where the first restart starts: parameters, or a fit of a like model whose parameters can serve (see `HMM.adopt`); the other
-            restarts stay random.
+        engine: `lg.EM(...)`, `lg.MAP(...)`, `lg.SVI(...)` or `lg.NUTS(...)`; EM with its defaults if None.
+        seed: of the starting points and of everything random; the same seed gives the same fit.
+        start: where to start: parameters, or a fit of a like model whose parameters can serve (see `HMM.adopt`). EM and MAP start their first
+            restart there, and the others stay random; SVI and NUTS start there instead of from a fit of their own.
         progress: show a progress bar: True, False, or None to show it on terminals and in notebooks only.
+        checkpoint: a folder. The run is written there between blocks of iterations, and the same call resumes it after a crash, to the same answer.
 
     Returns:
-        the fit of the best restart, with a record of every restart, whose states are aligned to those of the best.
+        the fit; see the engine for what it holds.
 
     Raises:
-        ValueError, TypeError: if the data do not belong to the model; before anything is compiled.
+        ValueError, TypeError: if the data do not belong to the model, or the checkpoint is of another run; before anything is compiled.
         NonFiniteLikelihoodError: if every restart broke down; it carries the last good parameters.
 
     Example:
@@ -53,47 +56,16 @@ def fit(
     if not isinstance(model, StateSpaceModel):
         raise TypeError(f"model: found {type(model).__name__}, expected a latentgate model such as lg.HMM(3, lg.emissions.Poisson(20)).")
     engine = EM() if engine is None else engine
-    if not isinstance(engine, RestartEngine):
-        raise TypeError(f"engine: found {engine!r}, expected lg.EM(...) or lg.MAP(...).")
+    if not isinstance(engine, Engine):
+        raise TypeError(f"engine: found {engine!r}, expected lg.EM(...), lg.MAP(...), lg.SVI(...) or lg.NUTS(...).")
     model.check(data)
-    prepared = jax.device_put(_prepare(model, data))
-    params = _starting_points(model, prepared, jax.random.split(jax.random.key(seed), engine.restarts))
     if isinstance(start, Fit):
         start = model.adopt(start.model, {name: jnp.asarray(value) for name, value in start.params.items()})
     if start is not None:
-        params = _with_start(model, params, start)
-    trace = engine.run(model, prepared, params, progress)
-    # A restart that broke down holds its last good parameters; it may win only if every one broke down.
-    scores = np.array([np.nanmax(row, initial=-np.inf) for row in trace.log_joint])
-    healthy = np.array([not outcome.failed for outcome in trace.outcomes])
-    best = int(np.argmax(np.where(healthy, scores, -np.inf) if healthy.any() else scores))
-    dims = model.dims()
-    chosen = {name: value[best] for name, value in trace.params.items()}
-    records = []
-    for index, outcome in enumerate(trace.outcomes):
-        own = {name: value[index] for name, value in trace.params.items()}
-        records.append(
-            RestartRecord(
-                params=permute_states(own, dims, match_params(chosen, own, dims)),
-                log_joint_history=_ended(trace.log_joint[index]),
-                log_likelihood_history=_ended(trace.log_likelihood[index]),
-                outcome=outcome,
-            )
-        )
-    outcome = records[best].outcome
-    if not outcome.failed and _has_empty_state(model, chosen, prepared):
-        outcome = Outcome.STATE_EMPTIED
-    return Fit(
-        model=model,
-        params=chosen,
-        engine=repr(engine),
-        seed=seed,
-        outcome=outcome,
-        converged=records[best].outcome is Outcome.CONVERGED,
-        restarts=records,
-        best_restart=best,
-        feature_names=data.names,
-    )
+        start = _checked_start(model, data, start)
+    stored = Checkpoint.open(checkpoint, {} if checkpoint is None else identity_of(model, data, engine.identity, seed, start))
+    prepared = jax.device_put(_prepare(model, data))
+    return engine.fit(Task(model, data, prepared, seed, start, progress, stored))
 
 
 @eqx.filter_jit
@@ -101,27 +73,12 @@ def _prepare(model: StateSpaceModel, data: Sequences) -> Sequences:
     return model.prepare(data)
 
 
-@eqx.filter_jit
-def _starting_points(model: StateSpaceModel, data: Sequences, keys: jax.Array) -> dict:
-    params = jax.vmap(lambda key: model.initialize(key, data))(keys)
-    # Weakly typed constants would change type after the first block of iterations, and each change compiles everything again.
-    return {name: jnp.asarray(value, value.dtype) for name, value in params.items()}
-
-
-def _with_start(model: StateSpaceModel, params: dict, start: dict) -> dict:
-    unknown, absent = sorted(set(start) - set(params)), sorted(set(params) - set(start))
+def _checked_start(model: StateSpaceModel, data: Sequences, start: dict) -> dict[str, jax.Array]:
+    expected = jax.eval_shape(model.initialize, jax.random.key(0), data)
+    unknown, absent = sorted(set(start) - set(expected)), sorted(set(expected) - set(start))
     if unknown or absent:
-        raise ValueError(f"start: found the unknown names {unknown} and missed {absent}, expected exactly {sorted(params)}.")
+        raise ValueError(f"start: found the unknown names {unknown} and missed {absent}, expected exactly {sorted(expected)}.")
     for name, value in start.items():
-        if np.shape(value) != params[name].shape[1:]:
-            raise ValueError(f"start[{name!r}]: found shape {np.shape(value)}, expected {params[name].shape[1:]} {model.dims()[name]}.")
-    return {name: value.at[0].set(jnp.asarray(start[name], value.dtype)) for name, value in params.items()}
-
-
-def _ended(history: np.ndarray) -> np.ndarray:
-    return history[: int(np.max(np.flatnonzero(~np.isnan(history)), initial=-1)) + 1]
-
-
-def _has_empty_state(model: StateSpaceModel, params: dict, data: Sequences) -> bool:
-    marginals = np.asarray(model.smooth(params, data).marginals)
-    return bool((marginals.sum((0, 1)) < 1).any())
+        if np.shape(value) != expected[name].shape:
+            raise ValueError(f"start[{name!r}]: found shape {np.shape(value)}, expected {expected[name].shape} {model.dims()[name]}.")
+    return {name: jnp.asarray(start[name], expected[name].dtype) for name in expected}

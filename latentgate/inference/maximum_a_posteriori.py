@@ -14,7 +14,8 @@ from latentgate.models import StateSpaceModel
 from latentgate.models.base import Params
 from latentgate.models.unconstrained import constrain, lbfgs, unconstrain
 
-from .restarts import Climber, Evaluation, RestartEngine
+from .climb import Climber, Evaluation
+from .restarts import RestartEngine
 
 
 class _Point(NamedTuple):

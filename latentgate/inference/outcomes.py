@@ -16,6 +16,11 @@ class Outcome(enum.Enum):
     UNDERFLOW = 'The scaled recursion underflowed: the chain is near-deterministic. Build the model with semiring="log".'
     NOT_FINITE = "The log-joint became NaN or infinite; the parameters are the last good ones."
     DECREASED = "The log-joint fell by more than rounding, which must not happen; the parameters are those before the fall."
+    SAMPLED = "Sampled: the chains agree (R-hat of at most 1.01), and no transition diverged."
+    CHAINS_DISAGREE = "Sampled, but the chains do not agree yet (R-hat above 1.01, or fewer than two chains); raise warmup, draws or chains."
+    DIVERGED = "Sampled, but some transitions diverged, so parts of the posterior may be missing; raise target_accept or tighten the priors."
+    ELBO_SETTLED = "The evidence lower bound has settled; the posterior is an approximation of the guide's form."
+    POOR_GUIDE = "The evidence lower bound has settled, but the guide fits the posterior badly (Pareto k above 0.7); try a richer guide, or lg.NUTS."
 
     @property
     def failed(self) -> bool:
@@ -42,6 +47,5 @@ class NonFiniteLikelihoodError(ArithmeticError):
         self.iteration, self.sequence, self.params, self.outcome = iteration, sequence, params, outcome
         where = "" if sequence is None else f", first in sequence {sequence}"
         super().__init__(
-            f"No restart has a finite log-joint (iteration {iteration}{where}). {outcome.value} "
-            "The last good parameters are in this error's `params`."
+            f"No restart has a finite log-joint (iteration {iteration}{where}). {outcome.value} The last good parameters are in this error's `params`."
         )

@@ -1,193 +1,109 @@
-"""The loop that EM and MAP share: many restarts in one compiled program, run in blocks of iterations.
-
-Between blocks the host shows progress and listens for Ctrl-C. Inside, every restart carries its own status, so that one that has ended, well or
-badly, keeps its best parameters while the others go on.
-"""
+"""Engines that climb from many starting points and keep the best: EM and MAP."""
 
 from __future__ import annotations
-
-import abc
-from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
 
 from latentgate.data import Sequences
 from latentgate.models import StateSpaceModel
-from latentgate.models.base import Params
 
-from .outcomes import CODES, OUTCOMES, NonFiniteLikelihoodError, Outcome
-from .progress import bar
-
-
-class Evaluation(NamedTuple):
-    """An engine's step from one point.
-
-    Attributes:
-        log_joint: at the point, [restart].
-        log_likelihood: at the point, [restart, sequence].
-        proposal: the next point, leaves [restart, ...].
-    """
-
-    log_joint: Array
-    log_likelihood: Array
-    proposal: Any
+from .alignment import match_params, permute_states
+from .climb import Climber, Trace, climb
+from .engine import Engine, Task
+from .fit import Fit, RestartRecord
+from .outcomes import Outcome
 
 
-class Climber(eqx.Module):
-    """An engine that raises the log-joint iteration by iteration. A point is a pytree that holds at least the parameters."""
-
-    @abc.abstractmethod
-    def start(self, model: StateSpaceModel, params: Params) -> Any:
-        """First point of every restart; leaves [restart, ...]."""
-
-    @abc.abstractmethod
-    def params(self, model: StateSpaceModel, point: Any) -> Params:
-        """Parameters at a point; leaves [restart, ...]."""
-
-    @abc.abstractmethod
-    def evaluate(self, model: StateSpaceModel, data: Sequences, point: Any) -> Evaluation:
-        """Log-joint at a point and the next point; compiled."""
-
-
-class Trace(NamedTuple):
-    """What the loop leaves behind; arrays over restarts and iterations, NaN after a restart has ended.
-
-    Attributes:
-        params: best parameters of each restart, NumPy arrays [restart, ...].
-        log_joint: [restart, iteration].
-        log_likelihood: [restart, iteration].
-        outcomes: of each restart.
-    """
-
-    params: dict[str, np.ndarray]
-    log_joint: np.ndarray
-    log_likelihood: np.ndarray
-    outcomes: list[Outcome]
-
-
-class RestartEngine:
+class RestartEngine(Engine):
     """An engine of `lg.fit` that climbs from many starting points; subclasses name their `Climber`."""
 
-    name: str
     climber: Climber
 
     def __init__(self, restarts: int = 1, max_iterations: int = 500, tolerance: float = 1e-8, block: int = 10):
-        for label, value in (("restarts", restarts), ("max_iterations", max_iterations), ("block", block)):
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"{label}: found {value!r}, expected an integer of at least 1.")
+        self.restarts = self.whole("restarts", restarts)
+        self.max_iterations = self.whole("max_iterations", max_iterations)
+        self.block = min(self.whole("block", block), max_iterations)
         if tolerance < 0:
             raise ValueError(f"tolerance: found {tolerance}, expected a number that is not negative.")
-        self.restarts, self.max_iterations, self.tolerance, self.block = restarts, max_iterations, tolerance, min(block, max_iterations)
+        self.tolerance = tolerance
 
     def __repr__(self) -> str:
         return f"{self.name}(restarts={self.restarts}, max_iterations={self.max_iterations}, tolerance={self.tolerance})"
 
-    def run(self, model: StateSpaceModel, data: Sequences, params: Params, progress: bool | None = None) -> Trace:
-        """Runs the restarts whose starting values are `params`, leaves [restart, ...]; `data` is prepared.
+    def fit(self, task: Task) -> Fit:
+        """See `Engine.fit`: the best restart, with a record of every one, whose states are aligned to those of the best.
 
         Raises:
-            NonFiniteLikelihoodError: if every restart broke down.
+            NonFiniteLikelihoodError: if every restart broke down; it carries the last good parameters.
         """
-        return climb(self, model, data, params, progress)
+        trace = self.run(task)
+        # A restart that broke down holds its last good parameters; it may win only if every one broke down.
+        scores = np.array([np.nanmax(row, initial=-np.inf) for row in trace.log_joint])
+        healthy = np.array([not outcome.failed for outcome in trace.outcomes])
+        best = int(np.argmax(np.where(healthy, scores, -np.inf) if healthy.any() else scores))
+        dims = task.model.dims()
+        chosen = {name: value[best] for name, value in trace.params.items()}
+        records = []
+        for index, outcome in enumerate(trace.outcomes):
+            own = {name: value[index] for name, value in trace.params.items()}
+            records.append(
+                RestartRecord(
+                    params=permute_states(own, dims, match_params(chosen, own, dims)),
+                    log_joint_history=_ended(trace.log_joint[index]),
+                    log_likelihood_history=_ended(trace.log_likelihood[index]),
+                    outcome=outcome,
+                )
+            )
+        outcome = records[best].outcome
+        if not outcome.failed and _has_empty_state(task.model, chosen, task.prepared):
+            outcome = Outcome.STATE_EMPTIED
+        return Fit(
+            model=task.model,
+            params=chosen,
+            engine=repr(self),
+            seed=task.seed,
+            outcome=outcome,
+            converged=records[best].outcome is Outcome.CONVERGED,
+            restarts=records,
+            best_restart=best,
+            feature_names=task.data.names,
+            data=task.data,
+        )
 
-
-class _State(NamedTuple):
-    point: Any
-    best: Params
-    best_log_joint: Array
-    status: Array
-    bad_sequence: Array
-
-
-def climb(engine: RestartEngine, model: StateSpaceModel, data: Sequences, params: Params, progress: bool | None) -> Trace:
-    """See `RestartEngine.run`."""
-    climber, max_iterations, block = engine.climber, engine.max_iterations, engine.block
-    num_restarts = len(next(iter(params.values())))
-    log_joint_dtype = jnp.result_type(float)
-    state = _State(
-        climber.start(model, params),
-        params,
-        jnp.full(num_restarts, -jnp.inf, log_joint_dtype),
-        jnp.full(num_restarts, CODES[Outcome.RUNNING], jnp.int32),
-        jnp.full(num_restarts, -1, jnp.int32),
-    )
-    log_joint, log_likelihood = [], []
-    done, interrupted = 0, False
-    with bar(engine.name, max_iterations, progress) as report:
-        try:
-            while done < max_iterations and (np.asarray(state.status) == CODES[Outcome.RUNNING]).any():
-                # The last block may be shorter; its own compilation would cost more than the iterations it saves, so it is cut afterwards.
-                state, (joints, likelihoods) = _run_block(climber, model, data, state, engine.tolerance, jnp.arange(block) + done < max_iterations)
-                kept = min(block, max_iterations - done)
-                log_joint.append(np.asarray(joints)[:kept])
-                log_likelihood.append(np.asarray(likelihoods)[:kept])
-                done += kept
-                running = int((np.asarray(state.status) == CODES[Outcome.RUNNING]).sum())
-                report(done, f"best log-joint {float(np.max(state.best_log_joint)):.1f}, {running} of {num_restarts} restarts running")
-            report(max_iterations, f"best log-joint {float(np.max(state.best_log_joint)):.1f}")
-        except KeyboardInterrupt:
-            if not log_joint:
-                raise
-            interrupted = True
-    left = Outcome.INTERRUPTED if interrupted else Outcome.ITERATION_LIMIT
-    outcomes = [left if code == CODES[Outcome.RUNNING] else OUTCOMES[code] for code in np.asarray(state.status)]
-    joints = np.concatenate(log_joint).T
-    if not np.isfinite(np.asarray(state.best_log_joint)).any() or all(o in (Outcome.NOT_FINITE, Outcome.UNDERFLOW) for o in outcomes):
-        _raise_broken(state, joints, outcomes)
-    best = {name: np.asarray(value) for name, value in state.best.items()}
-    return Trace(best, joints, np.concatenate(log_likelihood).T, outcomes)
+    def run(self, task: Task) -> Trace:
+        """The climb of every restart."""
+        params = starting_points(task.model, task.prepared, jax.random.split(jax.random.key(task.seed), self.restarts))
+        if task.start is not None:
+            params = {name: value.at[0].set(task.start[name]) for name, value in params.items()}
+        return climb(
+            self.climber,
+            task.model,
+            task.prepared,
+            params,
+            title=self.name,
+            max_iterations=self.max_iterations,
+            tolerance=self.tolerance,
+            block=self.block,
+            progress=task.progress,
+            checkpoint=task.checkpoint.child(self.name),
+        )
 
 
 @eqx.filter_jit
-def _run_block(climber: Climber, model: StateSpaceModel, data: Sequences, state: _State, tolerance, within_limit: Array):
-    eps = float(jnp.finfo(state.best_log_joint.dtype).eps)
-
-    def iterate(state: _State, allowed: Array):
-        running = (state.status == CODES[Outcome.RUNNING]) & allowed
-        result = climber.evaluate(model, data, state.point)
-        total = result.log_likelihood.sum(-1)
-        finite = jnp.isfinite(result.log_joint)
-        scale = 1.0 + jnp.abs(result.log_joint)
-        # Rounding: the log-joint is a sum over all observed values.
-        fell = result.log_joint < state.best_log_joint - 64 * eps * scale
-        settled = result.log_joint - state.best_log_joint <= jnp.maximum(tolerance, 2 * eps) * scale
-        broken = jnp.where(jnp.isnan(total), CODES[Outcome.UNDERFLOW], CODES[Outcome.NOT_FINITE])
-        verdict = jnp.where(fell, CODES[Outcome.DECREASED], jnp.where(settled, CODES[Outcome.CONVERGED], state.status))
-        status = jnp.where(running, jnp.where(finite, verdict, broken), state.status).astype(jnp.int32)
-        bad = jnp.argmax(~jnp.isfinite(result.log_likelihood), -1)
-        has_bad = running & ~jnp.isfinite(total)
-        better = running & finite & (result.log_joint > state.best_log_joint)
-        moving = status == CODES[Outcome.RUNNING]
-        new = _State(
-            _where(moving & allowed, result.proposal, state.point),
-            _where(better, climber.params(model, state.point), state.best),
-            jnp.where(better, result.log_joint, state.best_log_joint),
-            status,
-            jnp.where(has_bad, bad, state.bad_sequence).astype(jnp.int32),
-        )
-        return new, (jnp.where(running, result.log_joint, jnp.nan), jnp.where(running, total, jnp.nan))
-
-    return jax.lax.scan(iterate, state, within_limit)
+def starting_points(model: StateSpaceModel, data: Sequences, keys: jax.Array) -> dict[str, jax.Array]:
+    """Parameters of one restart a key, leaves [key, ...]."""
+    params = jax.vmap(lambda key: model.initialize(key, data))(keys)
+    # Weakly typed constants would change type after the first block of iterations, and each change compiles everything again.
+    return {name: jnp.asarray(value, value.dtype) for name, value in params.items()}
 
 
-def _where(condition: Array, new: Any, old: Any) -> Any:
-    def choose(a: Array, b: Array) -> Array:
-        return jnp.where(condition.reshape(condition.shape + (1,) * (jnp.ndim(a) - 1)), a, b)
-
-    return jax.tree.map(choose, new, old)
+def _ended(history: np.ndarray) -> np.ndarray:
+    return history[: int(np.max(np.flatnonzero(~np.isnan(history)), initial=-1)) + 1]
 
 
-def _raise_broken(state: _State, joints: np.ndarray, outcomes: list[Outcome]) -> None:
-    lasted = np.array([np.max(np.flatnonzero(~np.isnan(row)), initial=-1) + 1 for row in joints])
-    longest = int(lasted.argmax())
-    sequence = int(np.asarray(state.bad_sequence)[longest])
-    raise NonFiniteLikelihoodError(
-        int(lasted[longest]),
-        None if sequence < 0 else sequence,
-        {name: np.asarray(value)[longest] for name, value in state.best.items()},
-        outcomes[longest],
-    )
+def _has_empty_state(model: StateSpaceModel, params: dict, data: Sequences) -> bool:
+    marginals = np.asarray(model.smooth(params, data).marginals)
+    return bool((marginals.sum((0, 1)) < 1).any())

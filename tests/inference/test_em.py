@@ -7,7 +7,7 @@ import numpyro.distributions as dist
 import pytest
 
 import latentgate as lg
-from latentgate.inference import restarts
+from latentgate.inference import blocks
 
 from ..model_table import small_models
 
@@ -161,7 +161,7 @@ def test_interruption_returns_the_best_so_far(poisson_data, monkeypatch, float64
         def __exit__(self, *_):
             return False
 
-    monkeypatch.setattr(restarts, "bar", lambda *_: Interrupting())
+    monkeypatch.setattr(blocks, "bar", lambda *_: Interrupting())
     fit = lg.fit(lg.HMM(3, lg.emissions.Poisson(5)), poisson_data, lg.EM(max_iterations=50, tolerance=0.0, block=5), seed=0)
     assert fit.outcome is lg.Outcome.INTERRUPTED
     assert len(fit.log_joint_history) == 10

@@ -1,0 +1,8 @@
+"""Bridges to other libraries, one submodule each: `pymc`, `dynamax`, `sklearn`. A library is imported when its submodule is, and not before."""
+
+from __future__ import annotations
+
+
+def requirement(adapter: str, package: str, extra: str) -> ImportError:
+    """The error of an adapter whose library is not installed."""
+    return ImportError(f"latentgate.adapters.{adapter}: found no package {package!r}, which it needs; install it with pip install 'latentgate[{extra}]'.")

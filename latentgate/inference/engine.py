@@ -1,0 +1,63 @@
+"""What an engine is, and what it is asked to do."""
+
+from __future__ import annotations
+
+import abc
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from latentgate.data import Sequences
+from latentgate.models import StateSpaceModel
+
+from .checkpoint import Checkpoint
+from .fit import Fit
+
+
+class Task(NamedTuple):
+    """One model, one data set, and how to go about it; all checked.
+
+    Attributes:
+        model: the structure.
+        data: as the user gave it.
+        prepared: `data` with what the model computes from it once.
+        seed: of everything random.
+        start: parameters to start from, or None.
+        progress: see `lg.fit`.
+        checkpoint: where to resume from and to write to.
+    """
+
+    model: StateSpaceModel
+    data: Sequences
+    prepared: Sequences
+    seed: int
+    start: dict[str, jax.Array] | None
+    progress: bool | None
+    checkpoint: Checkpoint
+
+
+class Engine(abc.ABC):
+    """A strategy of `lg.fit`; its options are its attributes, and its text names all of them."""
+
+    name: str
+
+    @abc.abstractmethod
+    def fit(self, task: Task) -> Fit:
+        """Fits the model of a task."""
+
+    @property
+    def identity(self) -> str:
+        """Text that differs where the answer, or the layout of a checkpoint, may differ."""
+        return f"{type(self).__name__} {sorted((name, repr(value)) for name, value in vars(self).items())}"
+
+    @staticmethod
+    def whole(label: str, value: Any, least: int = 1) -> int:
+        """`value` as an integer.
+
+        Raises:
+            ValueError: if it is none, or less than `least`.
+        """
+        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+            raise ValueError(f"{label}: found {value!r}, expected an integer of at least {least}.")
+        return int(value)
