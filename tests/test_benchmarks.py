@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
@@ -97,3 +98,39 @@ def test_gpu_script_needs_jax_and_numpy_alone():
     )
     finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False)
     assert finished.returncode == 0, finished.stderr
+
+
+def test_sampling_compares_the_same_gradients(tmp_path):
+    path = tmp_path / "sampling.json"
+    printed = run("sampling.py", "--quick", "--json", str(path))
+    report = json.loads(path.read_text())
+    (row,) = report["gradient"]
+    assert {"latentgate", "numpyro, forward scan"} <= set(row["timings"])
+    assert max(row["differences"].values()) < 1e-12
+    assert row["target"] is None
+    assert all(entry["smallest_ess"] > 0 for entry in report["nuts"].values())
+    assert "NUTS" in printed
+
+
+def test_calibration_ranks_quantities_whatever_the_numbering_of_the_states(tmp_path):
+    """Small: three replications by the command, and ranks that do not move when states are renumbered."""
+    path = tmp_path / "calibration.json"
+    printed = run("calibration.py", "--replications", "3", "--short", "--json", str(path))
+    assert "smallest p" in printed
+    for result in json.loads(path.read_text()).values():
+        assert all(len(ranks) == 3 and 0 <= min(ranks) and max(ranks) <= 99 for ranks in result["ranks"].values())
+        assert set(result["p_values"]) == set(result["ranks"])
+
+    sys.path.insert(0, str(BENCHMARKS))
+    try:
+        from calibration import CASES, quantities
+    finally:
+        sys.path.remove(str(BENCHMARKS))
+    rng = np.random.default_rng(0)
+    case = CASES["Poisson HMM"]
+    params = {"initial.probs": rng.random((5, 2)), "transition.probs": rng.random((5, 2, 2)), "emission.rates": rng.random((5, 2, 2))}
+    turned = {"initial.probs": params["initial.probs"][:, ::-1], "transition.probs": params["transition.probs"][:, ::-1, ::-1]}
+    turned["emission.rates"] = params["emission.rates"][:, ::-1]
+    one, other = (quantities(case, each, np.zeros(5)) for each in (params, turned))
+    for name, value in one.items():
+        np.testing.assert_array_equal(value, other[name])

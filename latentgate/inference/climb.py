@@ -30,11 +30,13 @@ class Evaluation(NamedTuple):
         log_joint: at the point, [restart].
         log_likelihood: at the point, [restart, sequence].
         proposal: the next point, leaves [restart, ...].
+        occupancy: expected steps in each state at the point, [restart, state]; None where the engine does not come by it.
     """
 
     log_joint: Array
     log_likelihood: Array
     proposal: Any
+    occupancy: Array | None = None
 
 
 class Climber(eqx.Module):
@@ -61,12 +63,14 @@ class Trace(NamedTuple):
         log_joint: [restart, iteration].
         log_likelihood: [restart, iteration].
         outcomes: of each restart.
+        occupancy: expected steps in each state at the best parameters, [restart, state], or None.
     """
 
     params: dict[str, np.ndarray]
     log_joint: np.ndarray
     log_likelihood: np.ndarray
     outcomes: list[Outcome]
+    occupancy: np.ndarray | None
 
 
 class _State(NamedTuple):
@@ -75,6 +79,7 @@ class _State(NamedTuple):
     best_log_joint: Array
     status: Array
     bad_sequence: Array
+    occupancy: Array | None
 
 
 def climb(
@@ -103,12 +108,15 @@ def climb(
         NonFiniteLikelihoodError: if every restart broke down.
     """
     num_restarts = len(next(iter(params.values())))
+    point = climber.start(model, params)
+    occupancy = eqx.filter_eval_shape(climber.evaluate, model, data, point).occupancy
     start = _State(
-        climber.start(model, params),
+        point,
         params,
         jnp.full(num_restarts, -jnp.inf, jnp.result_type(float)),
         jnp.full(num_restarts, CODES[Outcome.RUNNING], jnp.int32),
         jnp.full(num_restarts, -1, jnp.int32),
+        None if occupancy is None else jnp.zeros(occupancy.shape, occupancy.dtype),
     )
 
     def advance(state: _State, done: int) -> tuple[_State, dict[str, Array]]:
@@ -138,7 +146,7 @@ def climb(
     if not np.isfinite(np.asarray(state.best_log_joint)).any() or all(o in (Outcome.NOT_FINITE, Outcome.UNDERFLOW) for o in outcomes):
         _raise_broken(state, joints, outcomes)
     best = {name: np.asarray(value) for name, value in state.best.items()}
-    return Trace(best, joints, output["log_likelihood"].T, outcomes)
+    return Trace(best, joints, output["log_likelihood"].T, outcomes, None if state.occupancy is None else np.asarray(state.occupancy))
 
 
 @eqx.filter_jit
@@ -167,6 +175,7 @@ def _run_block(climber: Climber, model: StateSpaceModel, data: Sequences, state:
             jnp.where(better, result.log_joint, state.best_log_joint),
             status,
             jnp.where(has_bad, bad, state.bad_sequence).astype(jnp.int32),
+            None if result.occupancy is None else _where(better, result.occupancy, state.occupancy),
         )
         return new, {"log_joint": jnp.where(running, result.log_joint, jnp.nan), "log_likelihood": jnp.where(running, total, jnp.nan)}
 

@@ -25,7 +25,7 @@ class _ExpectationMaximisation(Climber):
         def one(params: Params) -> Evaluation:
             smoothed = model.potentials(params, data).smooth()
             log_joint = smoothed.log_normaliser.sum() + model.log_prior(params)
-            return Evaluation(log_joint, smoothed.log_normaliser, model.m_step(params, data, smoothed))
+            return Evaluation(log_joint, smoothed.log_normaliser, model.m_step(params, data, smoothed), smoothed.marginals.sum((0, 1)))
 
         return jax.vmap(one)(point)
 

@@ -98,10 +98,15 @@ class Fit:
         Raises:
             FloatingPointError: if the scaled recursion underflows.
         """
-        self.model.check(data)
-        values = averaging.log_likelihoods(self.model, self._draws(draws), data)
-        _require_no_underflow(np.asarray(values))
+        values = jnp.asarray(self.posterior_log_likelihoods(data, draws).values)
         return xr.DataArray(np.asarray(averaging.log_mean_exp(values)), dims="sequence", name="log_likelihood")
+
+    def posterior_log_likelihoods(self, data: Sequences, draws: int | None = None) -> xr.DataArray:
+        """Log-likelihood of each sequence under each draw, dims (draw, sequence); one draw for a point estimate."""
+        self.model.check(data)
+        values = np.asarray(averaging.log_likelihoods(self.model, self._draws(draws), data))
+        _require_no_underflow(values)
+        return xr.DataArray(values, dims=("draw", "sequence"), name="log_likelihood")
 
     def smooth(self, data: Sequences, draws: int | None = AVERAGED_DRAWS) -> xr.DataArray:
         """State probabilities given all data, dims (sequence, time, state); NaN at padding."""

@@ -96,13 +96,20 @@ class NUTS(Engine):
         options = _Options(self.warmup, self.target_accept, self.max_tree_depth, self.dense_mass)
         state = _first_state(model, data, options, free, jax.random.split(for_chains, self.chains))
 
+        # One block length for both phases, so that they are one compiled program.
+        block = min(self.block, self.warmup, self.draws)
+
+        def advance(state: Any, keep: bool) -> tuple[Any, dict[str, Array]]:
+            state, output = _sample_block(model, data, options, state, block)
+            return state, {name: value for name, value in output.items() if keep or not name.startswith(_DRAW)}
+
         def phase(title: str, stage: str, state: Any, total: int, keep: bool):
             return run_in_blocks(
                 title,
-                lambda state, _: _sample_block(model, data, options, state, min(self.block, total), keep),
+                lambda state, _: advance(state, keep),
                 state,
                 total,
-                min(self.block, total),
+                block,
                 finished=lambda *_: False,
                 note=_note,
                 progress=task.progress,
@@ -167,7 +174,7 @@ def _first_state(model: StateSpaceModel, data: Sequences, options: _Options, fre
 
 
 @eqx.filter_jit
-def _sample_block(model: StateSpaceModel, data: Sequences, options: _Options, state: Any, length: int, keep: bool):
+def _sample_block(model: StateSpaceModel, data: Sequences, options: _Options, state: Any, length: int):
     # The sampler learns its settings when it is initialised; the state made there is not used, and compiles to nothing.
     first = jax.tree.map(lambda leaf: leaf[0], (state.z, state.rng_key))
     _, sample = _kernel(model, data, options, *first)
@@ -182,7 +189,7 @@ def _sample_block(model: StateSpaceModel, data: Sequences, options: _Options, st
             "energy": state.energy,
             "lp": -state.potential_energy,
         }
-        return state, output | ({_DRAW + name: value for name, value in state.z.items()} if keep else {})
+        return state, output | {_DRAW + name: value for name, value in state.z.items()}
 
     return jax.lax.scan(iterate, state, None, length=length)
 

@@ -24,8 +24,8 @@ class Posterior:
         sample_stats: {name: [chain, draw]}, the sampler's own (ArviZ's names); empty for SVI.
         label_switches: [chain], how often states changed their labels between one draw and the next, before they were aligned.
         elbo: [iteration], evidence lower bound at every iteration of SVI, else empty.
-        pareto_k: shape of the tail of the importance ratios of SVI's draws; above 0.7 the approximation is poor. None for NUTS and for guides
-            without a density.
+        pareto_k: shape of the tail of the importance ratios of SVI's draws; above 0.7 the approximation is poor. None for NUTS, for guides
+            without a density, and for fewer than 25 draws.
     """
 
     draws: dict[str, np.ndarray]

@@ -58,7 +58,8 @@ class RestartEngine(Engine):
                 )
             )
         outcome = records[best].outcome
-        if not outcome.failed and _has_empty_state(task.model, chosen, task.prepared):
+        occupancy = _occupancy(task.model, chosen, task.prepared) if trace.occupancy is None else trace.occupancy[best]
+        if not outcome.failed and (occupancy < 1).any():
             outcome = Outcome.STATE_EMPTIED
         return Fit(
             model=task.model,
@@ -104,6 +105,5 @@ def _ended(history: np.ndarray) -> np.ndarray:
     return history[: int(np.max(np.flatnonzero(~np.isnan(history)), initial=-1)) + 1]
 
 
-def _has_empty_state(model: StateSpaceModel, params: dict, data: Sequences) -> bool:
-    marginals = np.asarray(model.smooth(params, data).marginals)
-    return bool((marginals.sum((0, 1)) < 1).any())
+def _occupancy(model: StateSpaceModel, params: dict, data: Sequences) -> np.ndarray:
+    return np.asarray(model.smooth(params, data).marginals).sum((0, 1))

@@ -250,9 +250,15 @@ def _draws(
     return draws, _pareto_k(np.asarray(log_joint - density))
 
 
-def _pareto_k(log_ratios: np.ndarray) -> float:
+# Below this ArviZ has fewer than five draws in the tail, and fits none.
+_LEAST_FOR_A_TAIL = 25
+
+
+def _pareto_k(log_ratios: np.ndarray) -> float | None:
     from arviz_stats.base.array import array_stats
 
+    if len(log_ratios) < _LEAST_FOR_A_TAIL:
+        return None
     if not np.isfinite(log_ratios).all() or np.ptp(log_ratios) == 0:
         return float("inf")
     return float(array_stats.psislw(log_ratios)[1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -170,6 +171,7 @@ class HMM(StateSpaceModel):
         return simulated, [state[:length] for state, length in zip(states, lengths, strict=True)]
 
 
+@eqx.filter_jit
 def _simulate(model: HMM, keys: Array, params: Params, inputs: dict[str, Array], num_steps: int) -> tuple[Array, Array]:
     transition, emission = without_prefix("transition", params), without_prefix("emission", params)
 
@@ -189,4 +191,4 @@ def _simulate(model: HMM, keys: Array, params: Params, inputs: dict[str, Array],
         first = jnp.arange(num_steps) == 0
         return jax.lax.scan(step, start, (first, inputs))[1]
 
-    return jax.jit(jax.vmap(one))(keys, inputs)
+    return jax.vmap(one)(keys, inputs)

@@ -156,7 +156,7 @@ class OneHot(CouplingPrior):
 
     Args:
         form: "gumbel-softmax" or "categorical".
-        temperature: of the Gumbel-Softmax.
+        temperature: of the Gumbel-Softmax, 0.2 if None; the categorical form has none.
         log_strength: prior of ln w̃.
         concentration: Dirichlet prior of a⁰, (inhibitory, none, excitatory); at least 1 each, so that a⁰ has a mode.
         dale: one type for all targets of a sending neuron.
@@ -171,7 +171,7 @@ class OneHot(CouplingPrior):
     """
 
     form: str
-    temperature: float
+    temperature: float | None
     log_strength: dist.Distribution
     concentration: tuple[float, ...]
     dale: bool
@@ -179,19 +179,21 @@ class OneHot(CouplingPrior):
     def __init__(
         self,
         form: str = "gumbel-softmax",
-        temperature: float = 0.2,
+        temperature: float | None = None,
         log_strength: dist.Distribution | None = None,
         concentration: tuple[float, ...] = (1.1, 1.1, 1.1),
         dale: bool = False,
     ):
         if form not in ("gumbel-softmax", "categorical"):
             raise ValueError(f'form: found {form!r}, expected "gumbel-softmax" or "categorical".')
-        if not temperature > 0:
+        if temperature is not None and form == "categorical":
+            raise ValueError(f'temperature: found {temperature!r}, expected None, since form="categorical" has none; leave it out.')
+        if temperature is not None and not temperature > 0:
             raise ValueError(f"temperature: found {temperature!r}, expected a positive number.")
         if len(concentration) != 3 or min(concentration) < 1:
             raise ValueError(f"concentration: found {concentration!r}, expected three numbers of at least 1: inhibitory, none, excitatory.")
         self.form = form
-        self.temperature = temperature
+        self.temperature = 0.2 if temperature is None and form == "gumbel-softmax" else temperature
         self.log_strength = dist.Normal(-5.0, 2.0) if log_strength is None else log_strength
         self.concentration = tuple(concentration)
         self.dale = dale
@@ -204,8 +206,11 @@ class OneHot(CouplingPrior):
         pairs = self._type_shape(shape)
         states = (shape[0], *pairs)
 
+        temperature = self.temperature
+
         def log_odds(params: Params) -> dist.Distribution:
-            return GumbelSoftmaxLogOdds(jnp.broadcast_to(params["type_prior"], (*states, 3)), self.temperature)
+            assert temperature is not None
+            return GumbelSoftmaxLogOdds(jnp.broadcast_to(params["type_prior"], (*states, 3)), temperature)
 
         def categorical(params: Params) -> dist.Distribution:
             return CategoricalBound(jnp.broadcast_to(params["type_prior"], (*states, 3)))

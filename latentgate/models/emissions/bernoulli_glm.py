@@ -12,7 +12,7 @@ from latentgate.data import Sequences
 from ..base import Params, Prior, with_shape
 from ..newton import fits_newton, row_log_prior
 from .base import Emission
-from .checks import at_least, check_categories, prior_or
+from .checks import at_least, check_categories, prior_or, refuse_idle_prior
 from .logistic import chosen_log_probs, log_odds, newton_m_step
 from .statistics import column_spread
 
@@ -60,6 +60,7 @@ class BernoulliGLM(Emission):
         self.num_inputs = at_least("num_inputs", num_inputs)
         self.inputs = inputs
         self.bias = bias
+        refuse_idle_prior("bias_prior", bias_prior, bias, "there is no bias (bias=False)")
         self.weight_prior = prior_or("weight_prior", weight_prior, dist.Normal(0.0, 2.0))
         self.bias_prior = prior_or("bias_prior", bias_prior, dist.Normal(0.0, 2.0))
 

@@ -50,6 +50,12 @@ def prior_or(name: str, prior: dist.Distribution | None, default: dist.Distribut
     return mended(prior)
 
 
+def refuse_idle_prior(name: str, prior: dist.Distribution | None, exists: bool, why: str) -> None:
+    """Raises ValueError for a prior of a parameter that the emission has not: accepted, it would change nothing."""
+    if prior is not None and not exists:
+        raise ValueError(f"{name}: found {type(prior).__name__}, expected None, since {why}; leave it out.")
+
+
 def check_categories(owner: str, num_categories: int, data: Sequences) -> None:
     """Raises ValueError at the first observed value that is not one of 0, 1, ..., num_categories - 1."""
     values, observed = np.asarray(data.values), np.asarray(data.observed)

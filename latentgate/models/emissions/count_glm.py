@@ -16,6 +16,7 @@ from ..base import Params, Part, Prior, with_computed, with_shape
 from ..basis import Basis
 from ..priors import CouplingPrior
 from .base import Emission, check_counts
+from .checks import prior_or, refuse_idle_prior
 from .links import LINKS, Rate, rate
 from .poisson import log_factorials, with_log_factorials
 from .quadratic_step import LinearRows, quadratic_step
@@ -76,9 +77,11 @@ class _CountGLM(Emission):
         self.bin_width = bin_width
         self.num_inputs = num_inputs
         self.inputs = inputs
-        self.bias_prior = dist.Normal(0.0, 2.0) if bias_prior is None else bias_prior
-        self.history_prior = dist.Normal(0.0, 1.0) if history_prior is None else history_prior
-        self.weight_prior = dist.Normal(0.0, 1.0) if weight_prior is None else weight_prior
+        refuse_idle_prior("history_prior", history_prior, self.self_history == "separate", "there is no separate self-history")
+        refuse_idle_prior("weight_prior", weight_prior, num_inputs > 0, "there are no inputs (num_inputs=0)")
+        self.bias_prior = prior_or("bias_prior", bias_prior, dist.Normal(0.0, 2.0))
+        self.history_prior = prior_or("history_prior", history_prior, dist.Normal(0.0, 1.0))
+        self.weight_prior = prior_or("weight_prior", weight_prior, dist.Normal(0.0, 1.0))
 
     @property
     def num_features(self) -> int:
