@@ -43,3 +43,9 @@ def test_unknown_name():
 
     with pytest.raises(AttributeError, match="no attribute 'HMMM'"):
         _ = lg.HMMM
+
+
+def test_numpyro_is_whole_where_arviz_was_imported_first():
+    """ArviZ leaves a lazy numpyro behind; its distributions must not be loaded twice."""
+    code = "import arviz, latentgate.models, numpyro.infer.util; from numpyro.distributions import distribution; import numpyro.distributions as d; d.distribution"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0

@@ -6,21 +6,23 @@ Precision: the operation computes in 64 bits whenever PyTensor calls it, and its
 JAX in the rest of the program. Where PyTensor compiles a whole model to JAX (numpyro, blackjax, `backend="jax"`), PyTensor itself turns on JAX's 64-bit
 types for the whole process if floatX is float64; if someone has turned them off again, the operation refuses rather than lose digits.
 
-Processes: a program that has used JAX must not be forked. PyMC's own NUTS forks if it may use several cores, so pass `cores=1`, or `mp_ctx="forkserver"`
-with the import of latentgate guarded by `if __name__ == "__main__"`. The other samplers use threads and are safe.
+Processes: a program that has used JAX must not be forked. PyMC's own NUTS forks where it may use several cores; this is refused, with what to do instead.
+nutpie and numpyro use threads and need no care.
 """
 
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import numpyro.distributions as dist
-from numpyro.distributions import biject_to
+
+# ArviZ, which PyMC imports, leaves numpyro half loaded, and `import numpyro.distributions` would then load its distributions twice; this form does not.
+from numpyro import distributions as dist
 
 from latentgate.data import Sequences
 from latentgate.models import StateSpaceModel
@@ -30,8 +32,8 @@ from . import requirement
 
 try:
     import pymc as pm
-    import pytensor
     import pytensor.tensor as pt
+    from pytensor.configdefaults import config
     from pytensor.gradient import DisconnectedType
     from pytensor.link.jax.ops import JAXOp
     from pytensor.tensor.type import TensorType
@@ -105,14 +107,26 @@ def _checked(model: StateSpaceModel, params: Mapping[str, Any]) -> list[TensorVa
         variable = pt.as_tensor_variable(params[name])
         if variable.ndim != len(axes):
             raise ValueError(f"params[{name!r}]: found {variable.ndim} dimensions, expected {len(axes)}: [{', '.join(axes)}].")
-        variables.append(variable.astype(pytensor.config.floatX))
+        variables.append(variable.astype(config.floatX))
     return variables
 
 
 class _Double(JAXOp):
     """A JAX function as a PyTensor operation that computes in 64 bits; as a subclass of PyTensor's, it is known to PyTensor's JAX linker."""
 
+    def __init__(self, input_types: Any, output_types: Any, jax_function: Callable, name: str):
+        super().__init__(input_types, output_types, jax_function, name=name)
+        self.process = os.getpid()
+
+    def __str__(self) -> str:
+        return str(self.name)
+
     def perform(self, node: Any, inputs: Any, outputs: Any) -> None:
+        if os.getpid() != self.process:
+            raise RuntimeError(
+                'pm.sample: found that PyMC has forked this process, in which JAX would hang, expected one process; pass cores=1, or mp_ctx="forkserver" in '
+                'a script whose work stands under if __name__ == "__main__", or nuts_sampler="nutpie".'
+            )
         # Samplers call from threads of their own, and this switch holds for the thread that sets it.
         with jax.enable_x64(True):
             super().perform(node, inputs, outputs)
@@ -125,14 +139,15 @@ class _Double(JAXOp):
                 'call jax.config.update("jax_enable_x64", True), or set pytensor.config.floatX = "float32" before building the model.'
             )
         results = self.jax_func(*inputs)
-        cast = tuple(result.astype(output.dtype) for result, output in zip(results, self.output_types, strict=True))
-        return cast if len(cast) > 1 else cast[0]
+        cast: tuple[Any, ...] = tuple(result.astype(output.dtype) for result, output in zip(results, self.output_types, strict=True))
+        return cast[0] if len(self.output_types) == 1 else cast
 
     def pullback(self, inputs: Any, outputs: Any, output_gradients: Any) -> list:
         found = super().pullback(inputs, outputs, output_gradients)
-        node = next(gradient.owner for gradient in found if not isinstance(gradient.type, DisconnectedType))
-        ours = _Double(node.op.input_types, node.op.output_types, node.op.jax_func, name=node.op.name)(*node.inputs, return_list=True)
-        replaced = dict(zip(node.outputs, ours, strict=True))
+        node: Any = next(gradient.owner for gradient in found if not isinstance(gradient.type, DisconnectedType))
+        operation = _Double(node.op.input_types, node.op.output_types, node.op.jax_func, name=node.op.name)
+        ours: Any = operation(*node.inputs, return_list=True)
+        replaced: dict[Any, Any] = dict(zip(node.outputs, ours, strict=True))
         return [replaced.get(gradient, gradient) for gradient in found]
 
     def __reduce__(self) -> tuple:
@@ -159,8 +174,9 @@ class _Pointwise(_OfData):
     @classmethod
     def of(cls, evaluate: Callable, data: Sequences, variables: Sequence[TensorVariable], shape: tuple[int, ...]) -> TensorVariable:
         """The operation applied to variables."""
-        output = TensorType(pytensor.config.floatX, shape=shape)
-        return cls([variable.type for variable in variables], [output], lambda data, *values: (evaluate(data, *values),), data)(*variables)
+        output = TensorType(config.floatX, shape=shape)
+        operation: Any = cls([variable.type for variable in variables], [output], lambda data, *values: (evaluate(data, *values),), data)
+        return operation(*variables)
 
 
 class _Total(_OfData):
@@ -176,7 +192,8 @@ class _Total(_OfData):
             value, gradients = jax.value_and_grad(evaluate, argnums=positions)(data, *values)
             return (value, *gradients)
 
-        return cls(types, [TensorType(pytensor.config.floatX, shape=shape), *types], both, data)(*variables, return_list=True)[0]
+        operation: Any = cls(types, [TensorType(config.floatX, shape=shape), *types], both, data)
+        return operation(*variables, return_list=True)[0]
 
     def pullback(self, inputs: Any, outputs: Any, output_gradients: Any) -> list:
         of_value, *of_gradients = output_gradients
@@ -300,7 +317,7 @@ def _checked_start(name: str, prior: dist.Distribution, start: Any) -> np.ndarra
     if value.shape != prior.shape():
         raise ValueError(f"start[{name!r}]: found shape {value.shape}, expected {prior.shape()}.")
     with jax.enable_x64(True):
-        inside = np.isfinite(np.asarray(biject_to(prior.support).inv(value))).all()
+        inside = np.isfinite(np.asarray(dist.biject_to(prior.support).inv(value))).all()
     if not inside:
-        raise ValueError(f"start[{name!r}]: found values outside the support of its prior or on its boundary, expected values inside, such as no probability of zero.")
+        raise ValueError(f"start[{name!r}]: found values outside the support of its prior or on its boundary, expected values inside it.")
     return value

@@ -176,7 +176,7 @@ class SVI(Engine):
         if isinstance(guide, type) and issubclass(guide, AutoGuide):
             guide = guide(numpyro_model, init_loc_fn=infer.init_to_value(values=start))
         schedule = optax.cosine_decay_schedule(self.learning_rate, self.max_iterations, alpha=0.05)
-        return infer.SVI(numpyro_model, guide, optax.adam(schedule), infer.Trace_ELBO(num_particles=self.particles))
+        return infer.SVI(numpyro_model, guide, optax.adam(schedule), _OrderedELBO(self.particles))
 
     def _ended(self, elbo: np.ndarray) -> Outcome | None:
         if not np.isfinite(elbo[-min(self.block, len(elbo)) :]).any():
@@ -187,6 +187,19 @@ class SVI(Engine):
         error = np.sqrt((np.nanvar(before) + np.nanvar(after)) / self.window)
         rise = np.nanmean(after) - np.nanmean(before)
         return Outcome.ELBO_SETTLED if rise <= max(self.tolerance * (1 + abs(np.nanmean(after))), 2 * error) else None
+
+
+class _OrderedELBO(infer.Trace_ELBO):
+    """numpyro adds sites in the order of a set, so that the last digit changes from process to process; that of a resumed run must not."""
+
+    def __init__(self, particles: int):
+        super().__init__(num_particles=particles, sum_sites=False)
+
+    def loss_with_mutable_state(self, *args: Any, **kwargs: Any) -> Any:
+        """See numpyro."""
+        answer = super().loss_with_mutable_state(*args, **kwargs)
+        by_site: Any = answer["loss"]
+        return {**answer, "loss": sum(by_site[name] for name in sorted(by_site))}
 
 
 class _State(NamedTuple):

@@ -1,5 +1,8 @@
 """Models and the parts they are made of."""
 
+# ArviZ, if it was imported first, leaves a numpyro that is loaded when first touched; its submodules would then be loaded twice, as two sets of classes.
+from numpyro import distributions as _distributions  # noqa: F401
+
 from .base import StateSpaceModel
 from .hmm import HMM
 
