@@ -118,7 +118,7 @@ def test_calibration_ranks_quantities_whatever_the_numbering_of_the_states(tmp_p
     printed = run("calibration.py", "--replications", "3", "--short", "--json", str(path))
     assert "smallest p" in printed
     for result in json.loads(path.read_text()).values():
-        assert all(len(ranks) == 3 and 0 <= min(ranks) and max(ranks) <= 99 for ranks in result["ranks"].values())
+        assert all(len(ranks) == 3 and min(ranks) >= 0 and max(ranks) <= 99 for ranks in result["ranks"].values())
         assert set(result["p_values"]) == set(result["ranks"])
 
     sys.path.insert(0, str(BENCHMARKS))

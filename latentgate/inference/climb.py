@@ -108,16 +108,7 @@ def climb(
         NonFiniteLikelihoodError: if every restart broke down.
     """
     num_restarts = len(next(iter(params.values())))
-    point = climber.start(model, params)
-    occupancy = eqx.filter_eval_shape(climber.evaluate, model, data, point).occupancy
-    start = _State(
-        point,
-        params,
-        jnp.full(num_restarts, -jnp.inf, jnp.result_type(float)),
-        jnp.full(num_restarts, CODES[Outcome.RUNNING], jnp.int32),
-        jnp.full(num_restarts, -1, jnp.int32),
-        None if occupancy is None else jnp.zeros(occupancy.shape, occupancy.dtype),
-    )
+    start = _first_state(climber, model, data, params)
 
     def advance(state: _State, done: int) -> tuple[_State, dict[str, Array]]:
         # The last block may be shorter; its own compilation would cost more than the iterations it saves, so what is beyond the limit stands still.
@@ -147,6 +138,22 @@ def climb(
         _raise_broken(state, joints, outcomes)
     best = {name: np.asarray(value) for name, value in state.best.items()}
     return Trace(best, joints, output["log_likelihood"].T, outcomes, None if state.occupancy is None else np.asarray(state.occupancy))
+
+
+@eqx.filter_jit
+def _first_state(climber: Climber, model: StateSpaceModel, data: Sequences, params: Params) -> _State:
+    point = climber.start(model, params)
+    num_restarts = len(next(iter(params.values())))
+    # Compiled, so that an evaluation is traced for its shapes once, and not at every fit.
+    occupancy = eqx.filter_eval_shape(climber.evaluate, model, data, point).occupancy
+    return _State(
+        point,
+        params,
+        jnp.full(num_restarts, -jnp.inf, jnp.result_type(float)),
+        jnp.full(num_restarts, CODES[Outcome.RUNNING], jnp.int32),
+        jnp.full(num_restarts, -1, jnp.int32),
+        None if occupancy is None else jnp.zeros(occupancy.shape, occupancy.dtype),
+    )
 
 
 @eqx.filter_jit

@@ -1,7 +1,7 @@
 """A fit in a process of its own, which may be told to kill itself: `python long_run.py ENGINE FOLDER OUTPUT [WRITE]`.
 
-With WRITE, SIGKILL comes at that write to the checkpoint: in the middle of it, half of the bytes written, or, for an odd number, after it and before it takes the
-place of what was there.
+With WRITE, SIGKILL comes at that write to the checkpoint: in the middle of it, half of the bytes written, or, for an odd number, after it and before it
+takes the place of what was there.
 """
 
 import os
@@ -14,7 +14,7 @@ import numpy as np
 
 jax.config.update("jax_enable_x64", True)
 
-import latentgate as lg
+import latentgate as lg  # noqa: E402 - the precision is set before anything is computed
 
 START = lg.EM(max_iterations=6, block=3)
 ENGINES = {

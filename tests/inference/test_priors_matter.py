@@ -17,7 +17,6 @@ from latentgate.models.emissions.base import Emission
 from ..model_table import small_models
 
 
-
 def more_models():
     """Emissions that the table of models has not."""
     rng = np.random.default_rng(0)

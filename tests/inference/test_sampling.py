@@ -7,8 +7,7 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 import pytest
-from numpyro.infer import MCMC
-from numpyro.infer import NUTS as NumpyroNUTS
+from numpyro import infer
 from numpyro.infer.autoguide import AutoNormal
 from numpyro.infer.util import log_density
 
@@ -60,8 +59,8 @@ def test_the_same_seed_gives_the_same_draws(data, float64):
 
 def test_numpyro_itself_samples_the_same_posterior(sampled, data, float64):
     start = {name: jnp.asarray(value) for name, value in sampled.params.items()}
-    kernel = NumpyroNUTS(numpyro_model, init_strategy=numpyro.infer.init_to_value(values=start))
-    sampler = MCMC(kernel, num_warmup=300, num_samples=1500, progress_bar=False)
+    kernel = infer.NUTS(numpyro_model, init_strategy=infer.init_to_value(values=start))
+    sampler = infer.MCMC(kernel, num_warmup=300, num_samples=1500, progress_bar=False)
     sampler.run(jax.random.key(8), MODEL, data)
     for name, value in sampler.get_samples().items():
         # Both Monte Carlo errors; five standard errors, 12 numbers: a false alarm in 1e5.

@@ -15,6 +15,7 @@ from ..model_table import small_models
 from ..oracles.discrete_chain import enumerate_chain
 
 MODELS = small_models()
+ASSOCIATIVE = [MODELS[name][0] for name in ("poisson, missing", "gated per origin", "one state")]
 pytestmark = pytest.mark.usefixtures("float64")
 
 
@@ -39,7 +40,9 @@ def row(request):
 
 def test_semirings_and_backends_agree(row):
     model, params, data, smoothed = row
-    for options in ({"semiring": "log"}, {"backend": "associative"}):
+    # The associative backend takes long to compile, and sees no more of a model than the shape of its chain: one model of each.
+    backends = [{"backend": "associative"}] if model in ASSOCIATIVE else []
+    for options in ({"semiring": "log"}, *backends):
         other = smooth(dataclasses.replace(model, **options), params, data)
         np.testing.assert_allclose(other.log_normaliser, smoothed.log_normaliser, rtol=1e-11)
         np.testing.assert_allclose(other.marginals, smoothed.marginals, atol=1e-10)
