@@ -49,7 +49,7 @@ class Engine(abc.ABC):
     @property
     def identity(self) -> str:
         """Text that differs where the answer, or the layout of a checkpoint, may differ."""
-        return f"{type(self).__name__} {sorted((name, repr(value)) for name, value in vars(self).items())}"
+        return f"{type(self).__name__} {sorted((name, _text(value)) for name, value in vars(self).items())}"
 
     @staticmethod
     def whole(label: str, value: Any, least: int = 1) -> int:
@@ -61,3 +61,10 @@ class Engine(abc.ABC):
         if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
             raise ValueError(f"{label}: found {value!r}, expected an integer of at least {least}.")
         return int(value)
+
+
+def _text(value: Any) -> str:
+    """What a value is, the same in every process: the text of a function would name its place in memory."""
+    if isinstance(value, Engine):
+        return value.identity
+    return f"{value.__module__}.{value.__qualname__}" if hasattr(value, "__qualname__") else repr(value)

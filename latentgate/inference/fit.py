@@ -221,7 +221,8 @@ class Fit:
             return f"{last}, {len(self.log_joint_history)} iterations"
         drawn = f"{self.posterior.num_chains} x {self.posterior.num_draws} draws, {int(self.posterior.label_switches.sum())} label switches"
         if len(self.posterior.elbo):
-            return f"{drawn}, ELBO {self.posterior.elbo[-1]:.1f} after {len(self.posterior.elbo)} iterations, Pareto k {self.posterior.pareto_k}"
+            pareto_k = "unknown" if self.posterior.pareto_k is None else f"{self.posterior.pareto_k:.2f}"
+            return f"{drawn}, ELBO {self.posterior.elbo[-1]:.1f} after {len(self.posterior.elbo)} iterations, Pareto k {pareto_k}"
         return (
             f"{drawn}, {self.posterior.num_divergences} divergences, largest R-hat {self.posterior.largest_rhat():.3f}, "
             f"smallest effective sample size {self.posterior.smallest_ess():.0f}"

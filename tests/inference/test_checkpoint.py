@@ -87,3 +87,13 @@ def test_states_of_another_shape_or_type_are_refused(tmp_path):
     assert len(blocks) == 1
     with pytest.raises(ValueError, match=r"an array of float64 \(3,\) where this run has float64 \(4,\)"):
         stored.restore({"a": np.ones(4)})
+
+
+def test_the_identity_of_an_engine_is_the_same_in_every_process():
+    def guide(model, data, scale=1.0):
+        """Never called."""
+
+    one, other = lg.SVI(guide), lg.SVI(guide, start_from=lg.EM(block=7))
+    assert "0x" not in one.identity
+    assert "guide" in one.identity
+    assert one.identity != other.identity
