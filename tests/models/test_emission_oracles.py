@@ -69,7 +69,8 @@ def test_bernoulli_glm_is_penalised_logistic_regression():
     data, weights = random_data(0, lambda rng, length: rng.integers(0, 2, size=(length, 1)), 3)
     values, inputs, state_weights = flat(data, weights)
     for bias in (False, True):
-        emission = lg.emissions.BernoulliGLM(3, bias=bias, weight_prior=dist.Normal(0.0, 1.5), bias_prior=dist.Normal(0.0, 1e6))
+        priors = {"weight_prior": dist.Normal(0.0, 1.5)} | ({"bias_prior": dist.Normal(0.0, 1e6)} if bias else {})
+        emission = lg.emissions.BernoulliGLM(3, bias=bias, **priors)
         params = start(emission, data)
         found = repeated(emission, params, data, weights, 20)
         for state in range(2):
