@@ -15,12 +15,12 @@ from latentgate.models import StateSpaceModel
 from latentgate.models.base import Params
 
 from .blocks import Block, run_in_blocks
-from .em import EM
-from .engine import Engine, Task
+from .engine import Task
 from .fit import Fit
-from .numpyro_model import natural, potential, require_density, scattered_start
+from .numpyro_model import natural, potential, scattered_start
 from .outcomes import Outcome
 from .posterior import RHAT_LIMIT, Posterior, aligned
+from .posterior_engine import PosteriorEngine
 from .restarts import RestartEngine
 
 
@@ -33,7 +33,7 @@ class _Options(NamedTuple):
     dense_mass: bool
 
 
-class NUTS(Engine):
+class NUTS(PosteriorEngine):
     """The no-U-turn sampler (Hoffman & Gelman 2014), from numpyro, with vectorised chains.
 
     Chains start near a fit of `start_from`, each at another point, unless `lg.fit(..., start=...)` says where. After sampling, the states of all draws are
@@ -74,14 +74,12 @@ class NUTS(Engine):
         start_from: RestartEngine | None = None,
         block: int = 50,
     ):
+        super().__init__(start_from)
         self.chains, self.warmup, self.draws = self.whole("chains", chains), self.whole("warmup", warmup), self.whole("draws", draws)
         self.max_tree_depth, self.block = self.whole("max_tree_depth", max_tree_depth), self.whole("block", block)
         if not 0 < target_accept < 1:
             raise ValueError(f"target_accept: found {target_accept!r}, expected a number between 0 and 1.")
         self.target_accept, self.dense_mass = float(target_accept), bool(dense_mass)
-        self.start_from = EM(restarts=4, max_iterations=100, tolerance=1e-6) if start_from is None else start_from
-        if not isinstance(self.start_from, RestartEngine):
-            raise TypeError(f"start_from: found {start_from!r}, expected lg.EM(...) or lg.MAP(...).")
 
     def __repr__(self) -> str:
         return f"NUTS(chains={self.chains}, warmup={self.warmup}, draws={self.draws}, target_accept={self.target_accept})"
@@ -89,8 +87,7 @@ class NUTS(Engine):
     def fit(self, task: Task) -> Fit:
         """See `Engine.fit`."""
         model, data = task.model, task.prepared
-        centre, records = starting_fit(self.start_from, task)
-        require_density(model, centre, self.name)
+        centre, restarts, best_restart = self.starting_fit(task)
         for_scatter, for_chains = jax.random.split(jax.random.fold_in(jax.random.key(task.seed), 1))
         free = scattered_start(model, data, for_scatter, centre, self.chains)
         options = _Options(self.warmup, self.target_accept, self.max_tree_depth, self.dense_mass)
@@ -128,27 +125,7 @@ class NUTS(Engine):
         draws, switches = aligned(draws, model.dims(), centre)
         posterior = Posterior(draws, stats, switches)
         outcome = Outcome.INTERRUPTED if sampled.interrupted else _verdict(posterior)
-        return Fit(
-            model=model,
-            params=posterior.mean(),
-            engine=repr(self),
-            seed=task.seed,
-            outcome=outcome,
-            converged=outcome is Outcome.SAMPLED,
-            restarts=records[0],
-            best_restart=records[1],
-            feature_names=task.data.names,
-            data=task.data,
-            posterior=posterior,
-        )
-
-
-def starting_fit(engine: RestartEngine, task: Task) -> tuple[Params, tuple[list, int]]:
-    """Where a sampler or a guide starts, and the records of the restarts that led there."""
-    if task.start is not None:
-        return task.start, ([], 0)
-    fit = engine.fit(task)
-    return {name: jax.numpy.asarray(value) for name, value in fit.params.items()}, (fit.restarts, fit.best_restart)
+        return self.posterior_fit(task, posterior, outcome, outcome is Outcome.SAMPLED, restarts, best_restart)
 
 
 _DRAW = "draw."

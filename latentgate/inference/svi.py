@@ -28,13 +28,12 @@ from latentgate.models import StateSpaceModel
 from latentgate.models.base import Params
 
 from .blocks import Block, run_in_blocks
-from .em import EM
-from .engine import Engine, Task
+from .engine import Task
 from .fit import Fit
-from .numpyro_model import natural, numpyro_model, potential, require_density, scattered_start
-from .nuts import starting_fit
+from .numpyro_model import natural, numpyro_model, potential, scattered_start
 from .outcomes import NonFiniteLikelihoodError, Outcome
 from .posterior import PARETO_K_LIMIT, Posterior, aligned
+from .posterior_engine import PosteriorEngine
 from .restarts import RestartEngine
 
 GUIDES: dict[str, Any] = {
@@ -45,7 +44,7 @@ GUIDES: dict[str, Any] = {
 }
 
 
-class SVI(Engine):
+class SVI(PosteriorEngine):
     """Stochastic variational inference: a normal law over the unconstrained parameters, fitted to the posterior by its evidence lower bound (ELBO).
 
     The fit holds draws from the guide in `fit.posterior`, with the ELBO of every iteration and the Pareto k of the draws' importance ratios, which says
@@ -90,6 +89,7 @@ class SVI(Engine):
         start_from: RestartEngine | None = None,
         block: int = 100,
     ):
+        super().__init__(start_from)
         if isinstance(guide, str) and guide not in GUIDES:
             raise ValueError(f"guide: found {guide!r}, expected one of {', '.join(map(repr, GUIDES))}, a numpyro AutoGuide class, or a function.")
         if not isinstance(guide, str) and not callable(guide):
@@ -102,9 +102,6 @@ class SVI(Engine):
         self.max_iterations, self.particles = self.whole("max_iterations", max_iterations), self.whole("particles", particles)
         self.draws, self.window, self.block = self.whole("draws", draws), self.whole("window", window, 2), self.whole("block", block)
         self.batch_size = None if batch_size is None else self.whole("batch_size", batch_size)
-        self.start_from = EM(restarts=4, max_iterations=100, tolerance=1e-6) if start_from is None else start_from
-        if not isinstance(self.start_from, RestartEngine):
-            raise TypeError(f"start_from: found {start_from!r}, expected lg.EM(...) or lg.MAP(...).")
 
     def __repr__(self) -> str:
         guide = self.guide if isinstance(self.guide, str) else getattr(self.guide, "__name__", "guide")
@@ -124,8 +121,7 @@ class SVI(Engine):
         num_sequences = task.data.num_sequences
         if self.batch_size is not None and self.batch_size > num_sequences:
             raise ValueError(f"batch_size: found {self.batch_size}, expected at most the {num_sequences} sequences of the data.")
-        centre, records = starting_fit(self.start_from, task)
-        require_density(model, centre, self.name)
+        centre, restarts, best_restart = self.starting_fit(task)
         for_scatter, for_run, for_draws = jax.random.split(jax.random.fold_in(jax.random.key(task.seed), 2), 3)
         free = scattered_start(model, data, for_scatter, centre, 1)
         start = {name: value[0, 0] for name, value in natural(model, {name: value[None] for name, value in free.items()}).items()}
@@ -157,19 +153,7 @@ class SVI(Engine):
         converged = outcome is Outcome.ELBO_SETTLED
         if converged and pareto_k is not None and not pareto_k <= PARETO_K_LIMIT:
             outcome = Outcome.POOR_GUIDE
-        return Fit(
-            model=model,
-            params=posterior.mean(),
-            engine=repr(self),
-            seed=task.seed,
-            outcome=outcome,
-            converged=converged,
-            restarts=records[0],
-            best_restart=records[1],
-            feature_names=task.data.names,
-            data=task.data,
-            posterior=posterior,
-        )
+        return self.posterior_fit(task, posterior, outcome, converged, restarts, best_restart)
 
     def _numpyro(self, start: Params) -> infer.SVI:
         guide = GUIDES[self.guide] if isinstance(self.guide, str) else self.guide
