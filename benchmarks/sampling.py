@@ -107,7 +107,7 @@ def potentials(model: lg.HMM, data: lg.Sequences, num_states: int, stay: float):
 
         funsor.set_backend("jax")
     except ImportError:
-        print("funsor is not installed: numpyro's enumeration is left out", file=sys.stderr)
+        print("funsor is not installed: numpyro's enumeration is left out; pip install 'latentgate[enumeration]'", file=sys.stderr)
         return found
 
     # numpyro lays the enumerated dimensions out when it initialises a model, not when it is asked for a potential.
