@@ -11,14 +11,14 @@ import latentgate.metrics as metrics
 from latentgate.data import Sequences
 from latentgate.models import StateSpaceModel
 
+from .engine import Engine
 from .fitting import fit
-from .restarts import RestartEngine
 
 
 def cross_validate(
     models: Mapping[object, StateSpaceModel],
     data: Sequences,
-    engine: RestartEngine,
+    engine: Engine,
     *,
     num_folds: int,
     seed: int,
@@ -55,7 +55,7 @@ def cross_validate(
             held_out = float(result.log_likelihood(test).sum())
             scores["log_likelihood"][row, fold] = held_out
             scores["log_likelihood_per_step"][row, fold] = held_out / test.num_steps
-            scores["train_log_likelihood_per_step"][row, fold] = result.log_likelihood_history[-1] / train.num_steps
+            scores["train_log_likelihood_per_step"][row, fold] = float(result.log_likelihood(train).sum()) / train.num_steps
             scores["converged"][row, fold] = result.converged
             if counts:
                 scores["bits_per_spike"][row, fold] = metrics.bits_per_spike(held_out, test, metrics.mean_rates(train))

@@ -38,7 +38,7 @@ class Task(NamedTuple):
 
 
 class Engine(abc.ABC):
-    """A strategy of `lg.fit`; its options are its attributes, and its text names all of them."""
+    """A strategy of `lg.fit`; its options are its attributes, and `identity` names all of them."""
 
     name: str
 

@@ -85,7 +85,7 @@ def lift(log_initial: Array, log_transitions: Array, log_nodes: Array, lengths: 
 
 
 def log_normaliser(log_initial, log_transitions, log_nodes, lengths, semiring: str, backend: str) -> Array:
-    """Forward pass alone; the backward pass is run only where the forward totals leave doubt."""
+    """Forward pass alone; the log semiring is asked only where its totals leave doubt."""
     return _filter_pass(log_initial, log_transitions, log_nodes, lengths, semiring, backend).log_normaliser
 
 
