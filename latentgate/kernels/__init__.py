@@ -10,6 +10,7 @@ from .discrete import (
     sample,
     smooth,
 )
+from .gaussian import GaussianChain, GaussianFiltered, GaussianSmoothed, Information, Observations
 from .posterior import Filtered, Smoothed
 from .semirings import SEMIRINGS, log_sum_exp, safe_log
 
@@ -18,6 +19,11 @@ __all__ = [
     "SEMIRINGS",
     "DiscreteChain",
     "Filtered",
+    "GaussianChain",
+    "GaussianFiltered",
+    "GaussianSmoothed",
+    "Information",
+    "Observations",
     "Path",
     "Smoothed",
     "filter",

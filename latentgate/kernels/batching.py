@@ -51,6 +51,32 @@ def natively_batched(question: Callable[..., Any], semiring: str, backend: str) 
     return answer
 
 
+@lru_cache
+def natively_batched_tree(question: Callable[..., Any], *options: str) -> Callable[[Any], Any]:
+    """The same for `question(arrays, *options)` of one pytree, each of whose leaves has every batch dimension, of size one where it does not use it."""
+
+    @custom_vmap
+    def ask(arrays: Any):
+        return question(arrays, *options)
+
+    @ask.def_vmap
+    def _(axis_size: int, in_batched: Any, arrays: Any):
+        (mapped,) = in_batched
+        batched = ask(jax.tree.map(lambda leaf, own: leaf if own else leaf[None], arrays, mapped))
+        own = jax.tree.map(lambda leaf: leaf.shape[0] == axis_size and axis_size > 1, batched)
+        return jax.tree.map(lambda leaf, own: leaf if own else leaf[0], batched, own), own
+
+    @jax.custom_jvp
+    def answer(arrays: Any):
+        return ask(arrays)
+
+    @answer.defjvp
+    def _(primals, tangents):
+        return jax.jvp(lambda arrays: question(arrays, *options), primals, tangents)
+
+    return answer
+
+
 def _with_rank(array: Array, rank: int, mapped: bool) -> Array:
     """Leading dimension mapped, or of size one, before `rank` others: where there are fewer, ones are put in."""
     missing = rank + mapped - array.ndim

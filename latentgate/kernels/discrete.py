@@ -14,13 +14,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.core import Tracer
 from jax.typing import ArrayLike
 
 from . import derivative, paths, posterior
 from .batching import natively_batched
 from .posterior import Filtered, Smoothed
 from .semirings import SEMIRINGS
+from .shapes import checked_lengths, fits
 
 BACKENDS = ("auto", "sequential", "associative")
 
@@ -72,7 +72,7 @@ def log_normaliser(
         0.0
     """
     chain = _checked(log_initial, log_transitions, log_nodes, lengths, semiring, backend)
-    return _log_normaliser(*chain, semiring, _resolve(backend))
+    return _log_normaliser(*chain, semiring, resolve(backend))
 
 
 def filter(  # noqa: A001 - the field's word, in its own namespace
@@ -86,7 +86,7 @@ def filter(  # noqa: A001 - the field's word, in its own namespace
 ) -> Filtered:
     """Law of each state given the data up to its step; arguments as `log_normaliser`."""
     chain = _checked(log_initial, log_transitions, log_nodes, lengths, semiring, backend)
-    return _filtered(*chain, semiring, _resolve(backend))
+    return _filtered(*chain, semiring, resolve(backend))
 
 
 def smooth(
@@ -100,7 +100,7 @@ def smooth(
 ) -> Smoothed:
     """Law of each state, and expected transitions, given all data; arguments as `log_normaliser`."""
     chain = _checked(log_initial, log_transitions, log_nodes, lengths, semiring, backend)
-    return _smoothed(*chain, semiring, _resolve(backend))
+    return _smoothed(*chain, semiring, resolve(backend))
 
 
 def most_probable_path(
@@ -113,7 +113,7 @@ def most_probable_path(
 ) -> Path:
     """The path of largest potential (Viterbi); arguments as `log_normaliser`."""
     chain = _checked(log_initial, log_transitions, log_nodes, lengths, "log", backend)
-    return Path(*_most_probable_path(*chain, _resolve(backend)))
+    return Path(*_most_probable_path(*chain, resolve(backend)))
 
 
 def sample(
@@ -138,11 +138,11 @@ def sample(
     """
     chain = _checked(log_initial, log_transitions, log_nodes, lengths, semiring, backend)
     if num_samples is None:
-        return _sample(key, *chain, semiring, _resolve(backend))
+        return _sample(key, *chain, semiring, resolve(backend))
     if isinstance(num_samples, bool) or not isinstance(num_samples, int | np.integer) or num_samples < 1:
         raise ValueError(f"num_samples: found {num_samples!r}, expected an integer of at least 1, or None for one draw without a new dimension.")
     keys = jax.random.split(key, int(num_samples))
-    return jax.vmap(lambda one: _sample(one, *chain, semiring, _resolve(backend)))(keys)
+    return jax.vmap(lambda one: _sample(one, *chain, semiring, resolve(backend)))(keys)
 
 
 _log_normaliser = jax.jit(derivative.log_normaliser, static_argnums=(4, 5))
@@ -204,7 +204,8 @@ class DiscreteChain:
         return sample(key, *self._potentials(), num_samples=num_samples, semiring=self.semiring, backend=self.backend)
 
 
-def _resolve(backend: str) -> str:
+def resolve(backend: str) -> str:
+    """The backend that "auto" stands for here."""
     if backend != "auto":
         return backend
     return "sequential" if jax.default_backend() == "cpu" else "associative"
@@ -222,39 +223,18 @@ def _checked(log_initial, log_transitions, log_nodes, lengths, semiring: str, ba
         raise ValueError(f"log_nodes: found shape {log_nodes.shape}, expected [..., T, K] with at least one step and one state.")
     *batch, num_steps, num_states = log_nodes.shape
     batch = tuple(batch)
-    if log_initial.ndim < 1 or not _fits(log_initial.shape, (*batch, num_states), 1):
+    if log_initial.ndim < 1 or not fits(log_initial.shape, (*batch, num_states), 1):
         raise ValueError(
-            f"log_initial: found shape {log_initial.shape}, expected [K] = ({num_states},) or {(*batch, num_states)} to go with "
-            f"log_nodes {log_nodes.shape}."
+            f"log_initial: found shape {log_initial.shape}, expected [K] = ({num_states},) or {(*batch, num_states)} to go with log_nodes {log_nodes.shape}."
         )
     per_step = log_transitions.ndim == log_nodes.ndim + 1
     wanted = (*batch, num_steps - 1, num_states, num_states) if per_step else (*batch, num_states, num_states)
-    if log_transitions.ndim < 2 or not _fits(log_transitions.shape, wanted, 3 if per_step else 2):
+    if log_transitions.ndim < 2 or not fits(log_transitions.shape, wanted, 3 if per_step else 2):
         raise ValueError(
             f"log_transitions: found shape {log_transitions.shape}, expected [K, K] = {(num_states, num_states)}, one per sequence "
             f"{(*batch, num_states, num_states)}, or one per step {(*batch, num_steps - 1, num_states, num_states)} to go with "
             f"log_nodes {log_nodes.shape}."
         )
     if lengths is not None:
-        lengths = _checked_lengths(lengths, batch, num_steps)
+        lengths = checked_lengths(lengths, batch, num_steps)
     return log_initial, log_transitions, log_nodes, lengths
-
-
-def _checked_lengths(lengths: ArrayLike, batch: tuple[int, ...], num_steps: int) -> Array:
-    if not isinstance(lengths, Tracer):
-        found = np.asarray(lengths)
-        if found.size and (found.min() < 1 or found.max() > num_steps):
-            raise ValueError(f"lengths: found values from {found.min()} to {found.max()}, expected 1 to T = {num_steps}.")
-    lengths = jnp.asarray(lengths)
-    if not jnp.issubdtype(lengths.dtype, jnp.integer):
-        raise ValueError(f"lengths: found {lengths.dtype}, expected integers.")
-    if not _fits(lengths.shape, batch, 0):
-        raise ValueError(f"lengths: found shape {lengths.shape}, expected one integer a sequence, {batch}.")
-    return jnp.broadcast_to(lengths, batch)
-
-
-def _fits(found: tuple[int, ...], wanted: tuple[int, ...], exact: int) -> bool:
-    """Whether `found` broadcasts to `wanted` and has the same last `exact` dimensions."""
-    if len(found) > len(wanted) or found[len(found) - exact :] != wanted[len(wanted) - exact :]:
-        return False
-    return all(a in (1, b) for a, b in zip(found[::-1], wanted[::-1], strict=False))

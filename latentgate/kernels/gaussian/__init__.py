@@ -1,0 +1,19 @@
+"""The Gaussian chain: filter, smoother, log-normaliser with its derivative rule, exact posterior draws, and one step at a time."""
+
+from .arrays import Information, Observations
+from .chain import BACKENDS, FORMS, GaussianChain
+from .questions import GaussianFiltered, GaussianSmoothed
+from .steps import forecast, predict, update
+
+__all__ = [
+    "BACKENDS",
+    "FORMS",
+    "GaussianChain",
+    "GaussianFiltered",
+    "GaussianSmoothed",
+    "Information",
+    "Observations",
+    "forecast",
+    "predict",
+    "update",
+]
