@@ -21,17 +21,33 @@ class RecordingUnavailable(FileNotFoundError):  # noqa: N818 - the public name
 
 
 @dataclasses.dataclass(frozen=True)
+class RecordingFile:
+    """A file of a recording.
+
+    Attributes:
+        file: its name.
+        url: address to download from.
+        sha256: SHA-256 of the downloaded file, checked whenever it is used.
+    """
+
+    file: str
+    url: str | None = None
+    sha256: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class Recording:
     """A recording that `load` knows by name.
 
     Attributes:
-        file: name of its file.
+        file: name of its file (of its first, where it has several).
         description: one sentence.
         licence: its licence.
         source: where it comes from.
-        reader: "module:function" that makes `Sequences` of the file's path and options; imported when used.
+        reader: "module:function" that makes `Sequences` of the paths of its files, in their order, and options; imported when used.
         url: address to download from; None for a recording that ships with latentgate.
         sha256: SHA-256 of the downloaded file, checked whenever it is used.
+        companions: its further files.
     """
 
     file: str
@@ -41,6 +57,12 @@ class Recording:
     reader: str
     url: str | None = None
     sha256: str | None = None
+    companions: tuple[RecordingFile, ...] = ()
+
+    @property
+    def files(self) -> tuple[RecordingFile, ...]:
+        """All its files, in the order in which the reader takes them."""
+        return (RecordingFile(self.file, self.url, self.sha256), *self.companions)
 
 
 RECORDINGS: dict[str, Recording] = {
@@ -60,6 +82,47 @@ RECORDINGS: dict[str, Recording] = {
         source="made by python -m latentgate.data.bundled",
         reader="latentgate.data.storage:read",
     ),
+    "rat_linear_track": Recording(
+        file="rat_linear_track_spikes.mat",
+        description="31 hippocampal units of a rat on 45 running laps of a linear track",
+        licence="MIT",
+        source="github nelpy/example-data, linear-track at 099548c",
+        reader="latentgate.data.rat_linear_track:read_track",
+        url="https://raw.githubusercontent.com/nelpy/example-data/099548c/linear-track/spikes.mat",
+        sha256="615b05a9228a5eaea7f99d5fc5b11848a4d94fc154104612410c887875b65bc7",
+        companions=(
+            RecordingFile(
+                file="rat_linear_track.videoPositionTracking",
+                url="https://raw.githubusercontent.com/nelpy/example-data/099548c/linear-track/trajectory.videoPositionTracking",
+                sha256="10a883302c50e26d5f659ac4ee08d8901f7881c71f6800cd56d999a620b31cb5",
+            ),
+        ),
+    ),
+    "monkey_reach_flint": Recording(
+        file="monkey_reach_flint_neural.csv",
+        description="10 principal components of monkey motor cortex and hand velocity while reaching, 7 792 bins of 100 ms",
+        licence="MIT",
+        source="github burkh4rt/DKF-implementations, data/x.csv and data/z.csv at 2f19111",
+        reader="latentgate.data.monkey_reach_flint:read_csv",
+        url="https://raw.githubusercontent.com/burkh4rt/DKF-implementations/2f19111/data/x.csv",
+        sha256="9bd0d05589750cbfdaaacb0f848b4ed73ff42e2cf1aa17671e49a22d9ce5006d",
+        companions=(
+            RecordingFile(
+                file="monkey_reach_flint_velocity.csv",
+                url="https://raw.githubusercontent.com/burkh4rt/DKF-implementations/2f19111/data/z.csv",
+                sha256="dc93cd54f4188b731e4323307505a2004fcf7347c67561624af04f3a1ce4518f",
+            ),
+        ),
+    ),
+    "lorenz_spikes": Recording(
+        file="lorenz_spikes.h5",
+        description="simulated: 60 neurons driven by a Lorenz attractor in 640 training and 160 validation trials, with the true rates and latents",
+        licence="MIT",
+        source="github felixp8/lfads-nlb-tutorials, data/lfads_lorenz.h5 at 1c50908",
+        reader="latentgate.data.lorenz_spikes:read_hdf5",
+        url="https://raw.githubusercontent.com/felixp8/lfads-nlb-tutorials/1c50908/data/lfads_lorenz.h5",
+        sha256="c55b9b38d38054c2f43909a195058d1d242dc291f607a2d45fab4d85977ab54d",
+    ),
 }
 
 
@@ -76,7 +139,7 @@ def load(
     cache, and is then downloaded into the cache; its SHA-256 is checked each time.
 
     Args:
-        name_or_path: a name in `RECORDINGS` ("rat_insula", "simulated_insula"), or the path of a .npz or .nc file.
+        name_or_path: a name in `RECORDINGS` (for instance "rat_insula" or "simulated_insula"), or the path of a .npz or .nc file.
         cache: folder of downloaded recordings; by default the one LATENTGATE_CACHE names, else the user's cache folder.
         download: False never downloads.
         **options: options of the recording's reader, for instance bin_width and minimum_rate of "rat_insula".
@@ -97,31 +160,37 @@ def load(
         return _load_path(name_or_path, options)
     module, function = recording.reader.split(":")
     reader: Callable[..., Sequences] = getattr(importlib.import_module(module), function)
-    known = list(inspect.signature(reader).parameters)[1:]
+    known = list(inspect.signature(reader).parameters)[len(recording.files) :]
     for option in options:
         if option not in known:
-            raise TypeError(
-                f"`{option}` is no option of the recording {name_or_path!r}; it has: {', '.join(known) or 'none'}."
-            )
-    return reader(find(str(name_or_path), cache=cache, download=download), **options)
+            raise TypeError(f"`{option}` is no option of the recording {name_or_path!r}; it has: {', '.join(known) or 'none'}.")
+    return reader(*find_all(str(name_or_path), cache=cache, download=download), **options)
 
 
 def find(name: str, cache: str | os.PathLike[str] | None = None, download: bool = True) -> Path:
-    """The path of the file of a recording, which is downloaded if need be; see `load`."""
-    recording = RECORDINGS[name]
+    """The path of the (first) file of a recording; all its files are downloaded if need be; see `load`."""
+    return find_all(name, cache=cache, download=download)[0]
+
+
+def find_all(name: str, cache: str | os.PathLike[str] | None = None, download: bool = True) -> list[Path]:
+    """The paths of all files of a recording, which are downloaded if need be; see `load`."""
+    return [_find_file(name, file, cache, download) for file in RECORDINGS[name].files]
+
+
+def _find_file(name: str, file: RecordingFile, cache: str | os.PathLike[str] | None, download: bool) -> Path:
     looked: list[str] = []
     folder = os.environ.get("LATENTGATE_DATA")
     if folder:
-        path = Path(folder) / recording.file
+        path = Path(folder) / file.file
         if path.is_file():
-            _check_hash(path, recording)
+            _check_hash(path, file)
             return path
         looked.append(f"{path} (folder named by LATENTGATE_DATA)")
     else:
         looked.append("LATENTGATE_DATA is not set")
-    if recording.url is None:
-        return _find_bundled(name, recording, looked)
-    return _find_cached(name, recording, cache, download, looked)
+    if file.url is None:
+        return _find_bundled(name, file, looked)
+    return _find_cached(name, file, cache, download, looked)
 
 
 def _load_path(name_or_path: str | os.PathLike[str], options: dict[str, Any]) -> Sequences:
@@ -129,32 +198,26 @@ def _load_path(name_or_path: str | os.PathLike[str], options: dict[str, Any]) ->
     is_name = isinstance(name_or_path, str) and not path.suffix and path.name == name_or_path
     if is_name and not path.exists():
         raise ValueError(
-            f"there is no recording named {name_or_path!r}; known are {', '.join(map(repr, RECORDINGS))}. "
-            "Pass one of them or the path of a .npz or .nc file."
+            f"there is no recording named {name_or_path!r}; known are {', '.join(map(repr, RECORDINGS))}. Pass one of them or the path of a .npz or .nc file."
         )
     if options:
-        raise TypeError(
-            f"`{next(iter(options))}` is an option of named recordings only; files written by Sequences.save have none."
-        )
+        raise TypeError(f"`{next(iter(options))}` is an option of named recordings only; files written by Sequences.save have none.")
     return storage.read(path)
 
 
-def _find_bundled(name: str, recording: Recording, looked: list[str]) -> Path:
+def _find_bundled(name: str, file: RecordingFile, looked: list[str]) -> Path:
     package = Path(__file__).resolve().parents[1]
     # A wheel carries data/ as latentgate/_bundled; an editable install and a checkout have the repository's own folder.
-    for path in (package / "_bundled" / recording.file, package.parent / "data" / recording.file):
+    for path in (package / "_bundled" / file.file, package.parent / "data" / file.file):
         if path.is_file():
             return path
         looked.append(str(path))
     raise RecordingUnavailable(
-        f"the file of the recording {name!r} is missing. Looked in: {'; '.join(looked)}. "
-        "Make it with: python -m latentgate.data.bundled"
+        f"the file of the recording {name!r} is missing. Looked in: {'; '.join(looked)}. Make it with: python -m latentgate.data.bundled"
     )
 
 
-def _find_cached(
-    name: str, recording: Recording, cache: str | os.PathLike[str] | None, download: bool, looked: list[str]
-) -> Path:
+def _find_cached(name: str, file: RecordingFile, cache: str | os.PathLike[str] | None, download: bool, looked: list[str]) -> Path:
     has_pooch = importlib.util.find_spec("pooch") is not None
     folder = cache or os.environ.get("LATENTGATE_CACHE")
     if folder is None and has_pooch:
@@ -162,9 +225,9 @@ def _find_cached(
 
         folder = pooch.os_cache("latentgate")
     if folder is not None:
-        path = Path(folder) / recording.file
+        path = Path(folder) / file.file
         if path.is_file():
-            if sha256(path) == recording.sha256:
+            if sha256(path) == file.sha256:
                 return path
             looked.append(f"{path} (cache; its SHA-256 is wrong)")
         else:
@@ -176,47 +239,44 @@ def _find_cached(
         looked.append("no download, as the package pooch is not installed")
     else:
         try:
-            return _download(recording, Path(folder or "."))
+            return _download(file, Path(folder or "."))
         except OSError as error:
-            looked.append(f"{recording.url} (download failed: {type(error).__name__}: {error})")
+            looked.append(f"{file.url} (download failed: {type(error).__name__}: {error})")
             reason = error
     raise RecordingUnavailable(
         f"the recording {name!r} cannot be had. Looked in: {'; '.join(looked)}. "
-        f"Download {recording.url} on a machine with a connection, save it as {recording.file}, and name its folder in "
+        f"Download {file.url} on a machine with a connection, save it as {file.file}, and name its folder in "
         "the environment variable LATENTGATE_DATA."
     ) from reason
 
 
-def _download(recording: Recording, folder: Path) -> Path:
+def _download(file: RecordingFile, folder: Path) -> Path:
     import pooch
 
     downloader: Any = pooch.HTTPDownloader(timeout=30)
     try:
         return Path(
             pooch.retrieve(
-                url=str(recording.url),
-                known_hash=f"sha256:{recording.sha256}",
-                fname=recording.file,
+                url=str(file.url),
+                known_hash=f"sha256:{file.sha256}",
+                fname=file.file,
                 path=folder,
                 downloader=downloader,
             )
         )
     except ValueError as error:
         raise ValueError(
-            f"what was downloaded from {recording.url} has a wrong SHA-256; expected {recording.sha256}. "
+            f"what was downloaded from {file.url} has a wrong SHA-256; expected {file.sha256}. "
             "Nothing was kept; try again, and if it stays so, the file has been replaced."
         ) from error
 
 
 def sha256(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    with open(path, "rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
-def _check_hash(path: Path, recording: Recording) -> None:
-    if recording.sha256 is not None and (found := sha256(path)) != recording.sha256:
-        raise ValueError(
-            f"{path} has the SHA-256 {found}; expected {recording.sha256}. It is damaged or another file: "
-            "replace or remove it."
-        )
+def _check_hash(path: Path, file: RecordingFile) -> None:
+    if file.sha256 is not None and (found := sha256(path)) != file.sha256:
+        raise ValueError(f"{path} has the SHA-256 {found}; expected {file.sha256}. It is damaged or another file: replace or remove it.")

@@ -18,7 +18,7 @@ from jax.typing import ArrayLike
 
 from ..shapes import checked_lengths, fits
 from ..small_matrices import cholesky, log_determinant, solve_triangular, square_root
-from .potentials import Chain, Nodes, Rows, Shifts, Whitened, transposed
+from .potentials import Chain, Nodes, Rows, Shifts, Whitened, apply, transposed
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=["values", "matrix", "bias", "covariance", "variances", "observed"], meta_fields=[])
@@ -108,12 +108,20 @@ def chain_of(arrays: Arrays, form: str) -> Chain:
     bias = time_first(arrays.bias, 1, edge=True)
     shape = jnp.broadcast_shapes(bias.shape[1:], arrays.initial_mean.shape)
     bias = jnp.concatenate([jnp.broadcast_to(arrays.initial_mean, (1, *shape)), jnp.broadcast_to(bias, (num_steps - 1, *shape))])
+    laid = _nodes(nodes, form, time_first)
+    if isinstance(laid, Rows):
+        row_matrix, row_noise = laid.matrix, laid.root
+    else:
+        row_matrix = transposed(square_root(laid.precision))
+        row_noise = jnp.eye(row_matrix.shape[-1], dtype=row_matrix.dtype).reshape(*[1] * (row_matrix.ndim - 2), *row_matrix.shape[-2:])
     return Chain(
         matrix=time_first(arrays.matrix, 2, edge=True),
         bias=bias,
         root=square_root(arrays.initial_covariance),
         noise=square_root(time_first(arrays.covariance, 2, edge=True)),
-        nodes=_nodes(nodes, form, time_first),
+        nodes=laid,
+        row_matrix=row_matrix,
+        row_noise=row_noise,
         active=active,
     )
 
@@ -155,32 +163,31 @@ def whitened_of(nodes: Seen, time_first) -> Whitened:
     """Observations in information form."""
     matrix, noise, values, observed = nodes
     log_two_pi = jnp.log(2 * jnp.pi).astype(values.dtype)
+    if observed is not None:
+        values = jnp.where(observed, values, 0.0)
     if noise.ndim == values.ndim:
         positive = jnp.where(noise > 0, noise, jnp.nan)
-        whitener, each = 1 / jnp.sqrt(positive), 0.5 * (jnp.log(positive) + log_two_pi)
+        weights, each = 1 / jnp.sqrt(positive), 0.5 * (jnp.log(positive) + log_two_pi)
         if observed is not None:
-            whitener, each = jnp.where(observed, whitener, 0.0), jnp.where(observed, each, 0.0)
-            values = jnp.where(observed, values, 0.0)
-        precision = _weighted_squares(matrix, whitener**2)
-        log_density = -each.sum(-1)
-        whitener = time_first(whitener, 1)
+            weights, each = jnp.where(observed, weights, 0.0), jnp.where(observed, each, 0.0)
+        precision, values, log_density = _weighted_squares(matrix, weights**2), weights * values, -each.sum(-1)
+        if weights.shape[-2] == 1:
+            matrix, weights = weights[..., None] * matrix, None
+        else:
+            weights = time_first(weights, 1)
     else:
+        weights, count = None, jnp.asarray(noise.shape[-1])
         if observed is not None:
             both = observed[..., :, None] & observed[..., None, :]
-            noise = jnp.where(both, noise, jnp.eye(noise.shape[-1], dtype=noise.dtype))
-            values = jnp.where(observed, values, 0.0)
-            count = observed.sum(-1)
-        else:
-            count = noise.shape[-1]
+            noise, count = jnp.where(both, noise, jnp.eye(noise.shape[-1], dtype=noise.dtype)), observed.sum(-1)
         factor = cholesky(noise)
         whitener = solve_triangular(factor, jnp.eye(noise.shape[-1], dtype=noise.dtype))
         log_density = -0.5 * (log_determinant(factor) + count * log_two_pi)
         if observed is not None:
             whitener = jnp.where(observed[..., None, :], whitener, 0.0)
-        whitened = whitener @ matrix
-        precision = transposed(whitened) @ whitened
-        whitener = time_first(whitener, 2)
-    return Whitened(time_first(precision, 2), time_first(matrix, 2), time_first(values, 1), whitener, time_first(log_density, 0))
+        matrix, values = whitener @ matrix, apply(whitener, values)
+        precision = transposed(matrix) @ matrix
+    return Whitened(time_first(precision, 2), time_first(matrix, 2), time_first(values, 1), weights, time_first(log_density, 0))
 
 
 def _weighted_squares(matrix: Array, weights: Array) -> Array:

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from ..small_matrices import solve, square_root, triangularise
-from .potentials import Chain, Gains, at, transposed
+from ..small_matrices import solve, solve_triangular, square_root, triangularise
+from .potentials import Chain, Gains, Rows, at, transposed
 
 
 class Forward(NamedTuple):
@@ -40,54 +40,94 @@ def forward(chain: Chain, backend: str) -> Forward:
     """Gains of every step: settled where the chain is constant, else step by step or by an associative scan."""
     if chain.constant:
         return _until_settled(chain)
+    steps = jnp.arange(chain.num_steps)
     if backend == "associative" and chain.num_steps > 1:
-        return _in_parallel(chain)
+        joint = _in_parallel(chain)
+    else:
 
-    def step(predicted: Array, now: Array):
-        entry, predicted = _step(chain, predicted, now)
-        return predicted, entry
+        def step(predicted: Array, now: Array):
+            joint = _see(chain, predicted, now)
+            return _predict(chain, joint, now), joint
 
-    _, entries = jax.lax.scan(step, _first(chain), jnp.arange(chain.num_steps))
-    return Forward(*entries, None)
-
-
-def _step(chain: Chain, predicted: Array, now: Array) -> tuple[tuple[Gains, Array, Array], Array]:
-    """The entry of one step, and the root predicted for the next."""
-    gains = chain.nodes.sharpen(now, predicted)
-    following = at(chain.matrix, now) @ gains.root
-    noise = jnp.broadcast_to(at(chain.noise, now), following.shape)
-    return _entry(chain, gains, now), triangularise(jnp.concatenate([following, noise], -1))
+        joint = jax.lax.scan(step, _first(chain), steps)[1]
+    return Forward(*_entry(chain, joint, chain.row_matrix, matrix_into(chain)), None)
 
 
-def _entry(chain: Chain, gains: Gains, now: Array) -> tuple[Gains, Array, Array]:
-    matrix = at(chain.matrix, jnp.maximum(now - 1, 0))
-    return gains, gains.closed @ matrix, transposed(matrix) @ gains.seen @ matrix
+def matrix_into(chain: Chain) -> Array:
+    """A of the edge into each step, [1 or T, ..., d, d]; the first step's is never used."""
+    if chain.matrix.shape[0] == 1:
+        return chain.matrix
+    return jnp.concatenate([chain.matrix[:1], chain.matrix])
+
+
+def _see(chain: Chain, predicted: Array, now: Array) -> Array:
+    """Roots of the innovations' covariance and of the filtered covariance, and what ties them, in one triangularisation.
+
+    Args:
+        chain: the chain.
+        predicted: X with X Xᵀ the predicted covariance, [..., d, M].
+        now: the step.
+    """
+    matrix, noise = at(chain.row_matrix, now), at(chain.row_noise, now)
+    *batch, size, _ = predicted.shape
+    num_rows = matrix.shape[-2]
+    above = jnp.concatenate([matrix @ predicted, jnp.broadcast_to(noise, (*batch, num_rows, num_rows))], -1)
+    below = jnp.concatenate([predicted, jnp.zeros((*batch, size, num_rows), predicted.dtype)], -1)
+    return triangularise(jnp.concatenate([above, below], -2))
+
+
+def _predict(chain: Chain, joint: Array, now: Array) -> Array:
+    """X of the next step, see `_see`."""
+    size = chain.root.shape[-1]
+    following = at(chain.matrix, now) @ joint[..., -size:, -size:]
+    return jnp.concatenate([following, jnp.broadcast_to(at(chain.noise, now), following.shape)], -1)
+
+
+def _entry(chain: Chain, joint: Array, rows: Array, matrix: Array) -> tuple[Gains, Array, Array]:
+    """What `Forward` keeps of a step: its gains, Φ, AᵀVA."""
+    num_rows, size = rows.shape[-2:]
+    innovation, shared, root = joint[..., :num_rows, :num_rows], joint[..., num_rows:, :num_rows], joint[..., num_rows:, num_rows:]
+    whitener = solve_triangular(innovation, jnp.eye(num_rows, dtype=joint.dtype))
+    whitened = whitener @ rows
+    covariance = root @ transposed(root)
+    closed = jnp.eye(size, dtype=joint.dtype) - shared @ whitened
+    gain = shared @ whitener if isinstance(chain.nodes, Rows) else covariance
+    volume = jnp.log(jnp.abs(jnp.diagonal(innovation, axis1=-2, axis2=-1))).sum(-1)
+    informed = whitened @ matrix
+    return Gains(root, covariance, closed, gain, transposed(whitened) @ whitened, whitener, volume), closed @ matrix, transposed(informed) @ informed
 
 
 def _first(chain: Chain) -> Array:
-    """Root of the first predicted covariance, with the batch dimensions that those of later steps have."""
-    return jnp.broadcast_to(chain.root, (*chain.covariance_batch, *chain.root.shape[-2:]))
+    """X of the first step, see `_see`: as wide as those of later steps, and with their batch dimensions."""
+    root = jnp.broadcast_to(chain.root, (*chain.covariance_batch, *chain.root.shape[-2:]))
+    return jnp.concatenate([root, jnp.zeros_like(root)], -1)
 
 
 def _until_settled(chain: Chain) -> Forward:
     """The Riccati recursion until it stands still to rounding; the table beyond that step is empty."""
+    size = chain.root.shape[-1]
+
+    def step(predicted: Array):
+        joint = _see(chain, predicted, jnp.int32(0))
+        return _predict(chain, joint, jnp.int32(0)), _entry(chain, joint, chain.row_matrix[0], chain.matrix[0]), joint[..., -size:, -size:]
+
     first = _first(chain)
-    entry = jax.eval_shape(lambda: _step(chain, first, jnp.int32(0))[0])
-    tables = jax.tree.map(lambda leaf: jnp.zeros((chain.num_steps, *leaf.shape), leaf.dtype), entry)
-    rounding = 4 * jnp.finfo(first.dtype).eps
+    predicted, entry, root = step(first)
+    tables = jax.tree.map(lambda leaf: jnp.zeros((chain.num_steps, *leaf.shape), leaf.dtype).at[0].set(leaf), entry)
+    rounding = float(4 * jnp.finfo(first.dtype).eps)
 
-    def moving(state: tuple[Array, Array, Any, Array]) -> Array:
-        now, _, _, settled = state
-        return (now < chain.num_steps) & ~settled
+    def moving(state: tuple[Array, Array, Array, Any, Array]) -> Array:
+        return (state[0] < chain.num_steps) & ~state[-1]
 
-    def advance(state: tuple[Array, Array, Any, Array]):
-        now, predicted, tables, _ = state
-        entry, following = _step(chain, predicted, now)
+    def advance(state: tuple[Array, Array, Array, Any, Array]):
+        now, predicted, before, tables, _ = state
+        following, entry, root = step(predicted)
         tables = jax.tree.map(lambda table, value: jax.lax.dynamic_update_index_in_dim(table, value, now, 0), tables, entry)
-        return now + 1, following, tables, _still(predicted, following, rounding)
+        return now + 1, following, root, tables, _still(before, root, rounding)
 
-    end, _, tables, _ = jax.lax.while_loop(moving, advance, (jnp.int32(0), first, tables, jnp.asarray(False)))
-    return Forward(*tables, end - 1)
+    end, _, _, tables, _ = jax.lax.while_loop(moving, advance, (jnp.int32(1), predicted, root, tables, jnp.asarray(False)))
+    gains, transition, informed = tables
+    return Forward(gains, transition, informed, end - 1)
 
 
 def _still(before: Array, after: Array, rounding: float) -> Array:
@@ -105,25 +145,30 @@ class _Element(NamedTuple):
     precision: Array
 
 
-def _in_parallel(chain: Chain) -> Forward:
-    """Särkkä & García-Fernández 2021, with the covariances alone; means follow by an affine scan, and the likelihood afterwards, step by step."""
+def _in_parallel(chain: Chain) -> Array:
+    """Särkkä & García-Fernández 2021, with the covariances alone; means follow by an affine scan, and the likelihood afterwards, step by step.
+
+    Returns:
+        what `_see` returns, of every step.
+    """
     num_steps = chain.num_steps
+    see = jax.vmap(lambda predicted, now: _see(chain, predicted, now))
     steps = jnp.arange(num_steps)
-    sharpen = jax.vmap(chain.nodes.sharpen)
-    noise = _each_step(chain.noise, num_steps - 1)
     first = _first(chain)
-    unseen = jnp.concatenate([first[None], jnp.broadcast_to(noise, (num_steps - 1, *first.shape))])
-    matrix = _each_step(chain.matrix, num_steps - 1)
-    matrix = jnp.concatenate([jnp.zeros_like(matrix[:1]), matrix])
-    gains = sharpen(steps, unseen)
-    precision = transposed(matrix) @ gains.seen @ matrix
-    start = _Element(gains.closed @ matrix, gains.covariance, jnp.broadcast_to(precision, gains.covariance.shape))
-    start = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, gains.covariance.shape), start)
-    filtered = jax.lax.associative_scan(_combine, start).covariance
-    before = square_root(filtered[:-1])
-    predicted = triangularise(jnp.concatenate([matrix[1:] @ before, jnp.broadcast_to(noise, before.shape)], -1))
-    gains = sharpen(steps, jnp.concatenate([first[None], predicted]))
-    return Forward(*jax.vmap(lambda gains, now: _entry(chain, gains, now))(gains, steps), None)
+    size = first.shape[-2]
+    noise = jnp.broadcast_to(chain.noise, (num_steps - 1, *first.shape[:-1], size))
+    unseen = jnp.concatenate([noise, jnp.zeros_like(noise)], -1)
+    matrix = matrix_into(chain).at[0].set(0.0) if chain.matrix.shape[0] > 1 else _after_nothing(chain.matrix, num_steps)
+    gains, transition, informed = _entry(chain, see(jnp.concatenate([first[None], unseen]), steps), chain.row_matrix, matrix)
+    elements = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, gains.covariance.shape), _Element(transition, gains.covariance, informed))
+    before = square_root(jax.lax.associative_scan(_combine, elements).covariance[:-1])
+    predicted = jnp.concatenate([matrix[1:] @ before, noise], -1)
+    return see(jnp.concatenate([first[None], predicted]), steps)
+
+
+def _after_nothing(matrix: Array, num_steps: int) -> Array:
+    """A constant A for every step, with nothing before the first, [T, ..., d, d]."""
+    return jnp.broadcast_to(matrix, (num_steps, *matrix.shape[1:])).at[0].set(0.0)
 
 
 def _combine(earlier: _Element, later: _Element) -> _Element:
@@ -135,7 +180,3 @@ def _combine(earlier: _Element, later: _Element) -> _Element:
     covariance = later.matrix @ covariance @ transposed(later.matrix) + later.covariance
     precision = transposed(earlier.matrix) @ later.precision @ matrix + earlier.precision
     return _Element(later.matrix @ matrix, 0.5 * (covariance + transposed(covariance)), 0.5 * (precision + transposed(precision)))
-
-
-def _each_step(array: Array, num_steps: int) -> Array:
-    return jnp.broadcast_to(array, (num_steps, *array.shape[1:]))

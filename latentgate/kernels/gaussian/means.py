@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from ..sums import compensated_sum
-from .covariances import Forward
+from .covariances import Forward, matrix_into
 from .potentials import Chain, apply, apply_transposed, at, transposed
 
 
@@ -72,13 +72,6 @@ def filter_means(chain: Chain, forward: Forward, backend: str) -> Filtering:
     if chain.active is not None:
         surprise, increments = jnp.where(chain.active[..., None], surprise, 0.0), jnp.where(chain.active, increments, 0.0)
     return Filtering(predicted, means, surprise, increments)
-
-
-def matrix_into(chain: Chain) -> Array:
-    """A of the edge into each step, [1 or T, ..., d, d]; the first step's is never used."""
-    if chain.matrix.shape[0] == 1:
-        return chain.matrix
-    return jnp.concatenate([chain.matrix[:1], chain.matrix])
 
 
 def affine_scan(matrices: Array, offsets: Array, backend: str, reverse: bool = False) -> Array:
@@ -185,7 +178,7 @@ def _settling_backwards(chain: Chain, forward: Forward, lengths: Array | None) -
         return jax.tree.map(lambda table, value: jax.lax.dynamic_update_index_in_dim(table, value, index, 0), tables, values)
 
     # Steps to go, from none, until N stands still; every step from `last` on finds itself here.
-    rounding = 4 * jnp.finfo(dtype).eps
+    rounding = float(4 * jnp.finfo(dtype).eps)
 
     def settling(state):
         to_go, _, _, settled = state

@@ -1,8 +1,9 @@
 """Potentials of a Gaussian chain as the recursions want them: time first, covariances as roots, data folded into one of three kinds of node.
 
 Every array has its time dimension first, of size one where it does not change in time, and then all batch dimensions, of size one where they share it.
-Latents are d-dimensional. A node answers three things: how much it sharpens a predicted covariance (`sharpen`, which reads no data), what it adds to the
-mean recursion (`pull`), and what the data say at predicted means (`surprise`).
+Latents are d-dimensional. What a node does to covariances is the same for all kinds: it is a number of rows of observations with normal noise. What it
+does to means depends on how its data are given: a node answers what it adds to the mean recursion (`pull`) and what the data say at predicted means
+(`surprise`).
 """
 
 from __future__ import annotations
@@ -13,8 +14,6 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from ..small_matrices import cholesky, log_determinant, solve_triangular, triangularise
-
 
 class Gains(NamedTuple):
     """How one step's data sharpen a predicted covariance; independent of the data's values.
@@ -24,9 +23,9 @@ class Gains(NamedTuple):
         covariance: the filtered covariance, [..., d, d].
         closed: filtered mean per predicted mean, [..., d, d].
         gain: filtered mean per observation [..., d, N], or per shift [..., d, d].
-        seen: precision of the data about the predicted mean, innovations whitened, [..., d, d].
-        whitener: inverse root of the innovation covariance, [..., N, N]; None for nodes in information form.
-        log_volume: log-determinant of the root of the innovation covariance, or of its equivalent, [...].
+        seen: precision of the data about the predicted mean, [..., d, d].
+        whitener: inverse root of the innovations' covariance, [..., R, R].
+        log_volume: log-determinant of that root, [...].
     """
 
     root: Array
@@ -34,7 +33,7 @@ class Gains(NamedTuple):
     closed: Array
     gain: Array
     seen: Array
-    whitener: Array | None
+    whitener: Array
     log_volume: Array
 
 
@@ -53,29 +52,12 @@ class Rows(NamedTuple):
     values: Array
     count: Array
 
-    def sharpen(self, step: Array | int, predicted: Array) -> Gains:
-        """See the module; `predicted` is a root of the predicted covariance."""
-        matrix, noise = at(self.matrix, step), at(self.root, step)
-        num_rows, size = matrix.shape[-2:]
-        shape = jnp.broadcast_shapes(matrix.shape[:-2], noise.shape[:-2], predicted.shape[:-2])
-        spread = jnp.broadcast_to(matrix @ predicted, (*shape, num_rows, size))
-        above = jnp.concatenate([spread, jnp.broadcast_to(noise, (*shape, num_rows, num_rows))], -1)
-        below = jnp.concatenate([jnp.broadcast_to(predicted, (*shape, size, size)), jnp.zeros((*shape, size, num_rows), predicted.dtype)], -1)
-        joint = triangularise(jnp.concatenate([above, below], -2))
-        innovation, shared, root = joint[..., :num_rows, :num_rows], joint[..., num_rows:, :num_rows], joint[..., num_rows:, num_rows:]
-        whitener = solve_triangular(innovation, jnp.eye(num_rows, dtype=predicted.dtype))
-        whitened = whitener @ matrix
-        closed = jnp.eye(size, dtype=predicted.dtype) - shared @ whitened
-        pivots = jnp.abs(jnp.diagonal(innovation, axis1=-2, axis2=-1))
-        return Gains(root, root @ transposed(root), closed, shared @ whitener, transposed(whitened) @ whitened, whitener, jnp.log(pivots).sum(-1))
-
     def pull(self, gains: Gains) -> Array:
         """See the module, [T, ..., d]."""
         return apply(gains.gain, self.values)
 
     def surprise(self, gains: Gains, means: Array) -> tuple[Array, Array]:
         """Gradient of the increment with respect to the predicted mean [T, ..., d], and the increment [T, ...]."""
-        assert gains.whitener is not None
         whitened = apply(gains.whitener, self.values - apply(self.matrix, means))
         gradient = apply_transposed(self.matrix, apply_transposed(gains.whitener, whitened))
         return gradient, -0.5 * ((whitened**2).sum(-1) + self.count * jnp.log(2 * jnp.pi)) - gains.log_volume
@@ -93,10 +75,6 @@ class Shifts(NamedTuple):
     precision: Array
     shift: Array
     log_constant: Array
-
-    def sharpen(self, step: Array | int, predicted: Array) -> Gains:
-        """See the module."""
-        return _sharpened_by(at(self.precision, step), predicted)
 
     def pull(self, gains: Gains) -> Array:
         """See the module, [T, ..., d]."""
@@ -116,46 +94,37 @@ class Whitened(NamedTuple):
 
     Attributes:
         precision: HᵀR⁻¹H of what is observed, [1 or T, ..., d, d].
-        matrix: H, [1 or T, ..., N, d].
-        values: y, [T, ..., N].
-        whitener: R^(-1/2), [1 or T, ..., N, N], or its diagonal [1 or T, ..., N]; zero where missing.
+        matrix: R^(-1/2) H, [1 or T, ..., N, d]; H itself where there are weights.
+        values: R^(-1/2) y, [T, ..., N]; zero where missing.
+        weights: R^(-1/2) of a diagonal R, zero where missing, [1 or T, ..., N]; None where the matrix already has it.
         log_density: of the noise at zero, [1 or T, ...].
     """
 
     precision: Array
     matrix: Array
     values: Array
-    whitener: Array
+    weights: Array | None
     log_density: Array
 
-    def sharpen(self, step: Array | int, predicted: Array) -> Gains:
-        """See the module."""
-        return _sharpened_by(at(self.precision, step), predicted)
+    def residual(self, means: Array) -> Array:
+        """R^(-1/2) (y - H mean), [T, ..., N]."""
+        expected = apply(self.matrix, means)
+        return self.values - (expected if self.weights is None else self.weights * expected)
 
-    def whitened(self, residual: Array) -> Array:
-        """R^(-1/2) times a residual, [T, ..., N]."""
-        return self.whitener * residual if self.whitener.ndim == self.values.ndim else apply(self.whitener, residual)
-
-    def slope(self, whitened: Array) -> Array:
-        """HᵀR^(-1/2)ᵀ times a whitened residual, [T, ..., d]."""
-        back = self.whitener * whitened if self.whitener.ndim == self.values.ndim else apply_transposed(self.whitener, whitened)
-        return apply_transposed(self.matrix, back)
-
-    @property
-    def shift(self) -> Array:
-        """HᵀR⁻¹y, [T, ..., d]."""
-        return self.slope(self.whitened(self.values))
+    def slope(self, residual: Array) -> Array:
+        """HᵀR^(-1/2)ᵀ times a residual, [T, ..., d]."""
+        return apply_transposed(self.matrix, residual if self.weights is None else self.weights * residual)
 
     def pull(self, gains: Gains) -> Array:
         """See the module, [T, ..., d]."""
-        return apply(gains.gain, self.shift)
+        return apply(gains.gain, self.slope(self.values))
 
     def surprise(self, gains: Gains, means: Array) -> tuple[Array, Array]:
         """See `Rows.surprise`."""
-        innovation = self.whitened(self.values - apply(self.matrix, means))
-        slope = self.slope(innovation)
+        residual = self.residual(means)
+        slope = self.slope(residual)
         gradient = apply_transposed(gains.closed, slope)
-        value = self.log_density - 0.5 * (innovation**2).sum(-1)
+        value = self.log_density - 0.5 * (residual**2).sum(-1)
         return gradient, value + 0.5 * (slope * apply(gains.covariance, slope)).sum(-1) - gains.log_volume
 
 
@@ -171,6 +140,8 @@ class Chain(NamedTuple):
         root: of the first latent's covariance, [..., d, d].
         noise: root of the edges' covariances, [1 or T-1, ..., d, d].
         nodes: see the module.
+        row_matrix, row_noise: rows that do to covariances what the nodes do, with a root of their noise covariance,
+            [1 or T, ..., R, d] and [1 or T, ..., R, R].
         active: bool [T, ...], False at padding; None without padding.
     """
 
@@ -179,6 +150,8 @@ class Chain(NamedTuple):
     root: Array
     noise: Array
     nodes: Nodes
+    row_matrix: Array
+    row_noise: Array
     active: Array | None
 
     @property
@@ -189,14 +162,12 @@ class Chain(NamedTuple):
     @property
     def covariance_batch(self) -> tuple[int, ...]:
         """Batch dimensions of the covariances."""
-        seen = (self.nodes.matrix, self.nodes.root) if isinstance(self.nodes, Rows) else (self.nodes.precision,)
-        return jnp.broadcast_shapes(self.root.shape[:-2], *(array.shape[1:-2] for array in (self.matrix, self.noise, *seen)))
+        return jnp.broadcast_shapes(self.root.shape[:-2], *(array.shape[1:-2] for array in (self.matrix, self.noise, self.row_matrix, self.row_noise)))
 
     @property
     def constant(self) -> bool:
-        """Whether neither edges nor nodes change in time, so that covariances are those of every sequence and settle."""
-        seen = (self.nodes.matrix, self.nodes.root) if isinstance(self.nodes, Rows) else (self.nodes.precision,)
-        return self.num_steps > 2 and all(array.shape[0] == 1 for array in (self.matrix, self.noise, *seen))
+        """Whether neither edges nor nodes change in time, so that covariances settle and are the same for all data."""
+        return self.num_steps > 2 and all(array.shape[0] == 1 for array in (self.matrix, self.noise, self.row_matrix, self.row_noise))
 
 
 def at(array: Array, step: Array | int) -> Array:
@@ -227,14 +198,3 @@ def transposed(matrix: Array) -> Array:
 
 def _is_one_matrix(matrix: Array) -> bool:
     return matrix.size == matrix.shape[-1] * matrix.shape[-2]
-
-
-def _sharpened_by(precision: Array, predicted: Array) -> Gains:
-    # L (I + LᵀJL)⁻¹ Lᵀ needs neither the covariance nor the precision to be regular.
-    identity = jnp.eye(predicted.shape[-1], dtype=predicted.dtype)
-    factor = cholesky(identity + transposed(predicted) @ precision @ predicted)
-    root = transposed(solve_triangular(factor, transposed(predicted)))
-    covariance = root @ transposed(root)
-    closed = identity - covariance @ precision
-    seen = precision @ closed
-    return Gains(root, covariance, closed, covariance, 0.5 * (seen + transposed(seen)), None, 0.5 * log_determinant(factor))

@@ -23,8 +23,8 @@ from ..batching import natively_batched_tree
 from ..small_matrices import square_root
 from ..sums import summed_outer_product
 from .arrays import Arrays, Seen, Told, chain_of, in_rows, seen_rows, whitened_of
-from .covariances import Forward, forward
-from .means import Backward, Filtering, affine_scan, backward, backward_means, filter_means, matrix_into
+from .covariances import Forward, forward, matrix_into
+from .means import Backward, Filtering, affine_scan, backward, backward_means, filter_means
 from .potentials import Chain, Rows, Shifts, apply, apply_transposed, transposed
 
 
@@ -83,9 +83,9 @@ def smoothed(arrays: Arrays, form: str, backend: str) -> GaussianSmoothed:
         lagged = jnp.where(chain.active[1:, ..., None, None], lagged, 0.0)
     per_step = arrays.matrix.shape[-3] > 1 or arrays.covariance.shape[-3] > 1
     if per_step:
-        moments = jnp.moveaxis(lagged + means[:-1, ..., :, None] * _following(chain, means)[..., None, :], 0, -3)
+        moments = jnp.moveaxis(lagged + means[:-1, ..., :, None] * means[1:][..., None, :], 0, -3)
     else:
-        moments = lagged.sum(0) + summed_outer_product(means[:-1], _following(chain, means))
+        moments = lagged.sum(0) + summed_outer_product(means[:-1], means[1:])
     return GaussianSmoothed(filtering.log_normaliser, jnp.moveaxis(means, 0, -2), jnp.moveaxis(covariances, 0, -3), moments)
 
 
@@ -119,16 +119,14 @@ def sampled(key: Array, arrays: Arrays, num_samples: int, form: str, backend: st
     if isinstance(nodes, Rows):
         told = jax.random.normal(for_nodes, (*shape[:-1], nodes.values.shape[-1]), means.dtype)
         told = jnp.moveaxis(apply(nodes.root, told), 0, 1) + apply(widened(nodes.matrix), drawn)
-        nodes = nodes._replace(values=told, matrix=widened(nodes.matrix), root=widened(nodes.root), count=widened(nodes.count))
+        nodes = Rows(widened(nodes.matrix), widened(nodes.root), told, widened(nodes.count))
     else:
         told = jnp.moveaxis(apply(square_root(nodes.precision), jax.random.normal(for_nodes, shape, means.dtype)), 0, 1)
         told = told + apply(widened(nodes.precision), drawn)
         nodes = Shifts(widened(nodes.precision), told, jnp.zeros(told.shape[:-1], told.dtype))
     # The same covariances, without biases: the smoother is linear in the data that remain.
     active = None if chain.active is None else widened(chain.active)
-    imagined = chain._replace(
-        matrix=widened(chain.matrix), bias=jnp.zeros_like(drawn), root=chain.root[None], noise=widened(chain.noise), nodes=nodes, active=active
-    )
+    imagined = chain._replace(matrix=widened(chain.matrix), bias=jnp.zeros_like(drawn), nodes=nodes, active=active)
     ahead = ahead._replace(gains=jax.tree.map(widened, ahead.gains), transition=widened(ahead.transition), informed=widened(ahead.informed))
     corrected = backward_means(imagined, ahead, filter_means(imagined, ahead, backend), backend)[1]
     draws = jnp.moveaxis(drawn - corrected, 1, 0) + means
@@ -159,6 +157,7 @@ def _log_normaliser_jvp(form: str, backend: str, primals: tuple[Arrays], tangent
         for name in nodes._fields:
             total += _product(getattr(adjoints.nodes, name), getattr(moved, name), total.ndim)
         return adjoints.log_normaliser, total
+    assert isinstance(moved, Seen)
     if not in_rows(nodes, form):
         return adjoints.log_normaliser, total + _told_by(nodes, moved, adjoints.nodes, arrays.lengths)
     # From the observations as given to rows, missing entries taken out: a function without recursion, left to JAX.
@@ -222,7 +221,6 @@ def _node_adjoints(arrays: Arrays, form: str, chain: Chain, full: Forward, filte
         return jnp.moveaxis(means, 0, -2), jnp.moveaxis(covariances, 0, -3)
     rows, gains = chain.nodes, full.gains
     assert isinstance(rows, Rows)
-    assert gains.whitener is not None
     innovation = apply(gains.whitener, rows.values - apply(rows.matrix, filtering.predicted))
     error = apply_transposed(gains.whitener, innovation) - apply_transposed(gains.gain, behind.adjoint)
     precision = transposed(gains.whitener) @ gains.whitener + transposed(gains.gain) @ behind.adjoint_precision @ gains.gain
@@ -240,30 +238,29 @@ def _node_adjoints(arrays: Arrays, form: str, chain: Chain, full: Forward, filte
 
 def _told_by(nodes: Seen, moved: Seen, smoothed_moments: tuple[Array, Array], lengths: Array | None) -> Array:
     """Derivative of the expected log-density of the observations, the law of the latents held fixed."""
-    means, covariances = smoothed_moments
-
-    def expected(matrix: Array, noise: Array, values: Array) -> Array:
-        white = whitened_of(Seen(matrix, noise, values, nodes.observed), lambda array, rank: jnp.moveaxis(array, -1 - rank, 0))
-        residual = white.whitened(white.values - apply(white.matrix, jnp.moveaxis(means, -2, 0)))
-        spread = jnp.sum(white.precision * jnp.moveaxis(covariances, -3, 0), (-1, -2))
-        density = white.log_density - 0.5 * ((residual**2).sum(-1) + spread)
-        if lengths is not None:
-            density = jnp.where(jnp.arange(values.shape[-2]).reshape(-1, *[1] * lengths.ndim) < lengths, density, 0.0)
-        return density.sum(0)
-
     filled = tuple(_instantiated(a, b) for a, b in zip(nodes[:3], moved[:3], strict=True))
+
+    def expected(*arrays: Array) -> Array:
+        return expected_log_density(Seen(*arrays, nodes.observed), *smoothed_moments, lengths)
+
     return jax.jvp(expected, tuple(nodes[:3]), filled)[1]
+
+
+def expected_log_density(nodes: Seen, means: Array, covariances: Array, lengths: Array | None) -> Array:
+    """Expected log-density of observations where each latent is normal with these moments, [...]."""
+    white = whitened_of(nodes, lambda array, rank: jnp.moveaxis(array, -1 - rank, 0))
+    residual = white.residual(jnp.moveaxis(means, -2, 0))
+    spread = jnp.sum(white.precision * jnp.moveaxis(covariances, -3, 0), (-1, -2))
+    density = white.log_density - 0.5 * ((residual**2).sum(-1) + spread)
+    if lengths is not None:
+        density = jnp.where(jnp.arange(means.shape[-2]).reshape(-1, *[1] * lengths.ndim) < lengths, density, 0.0)
+    return density.sum(0)
 
 
 def _filter(arrays: Arrays, form: str, backend: str) -> tuple[Chain, Forward, Filtering]:
     chain = chain_of(arrays, form)
     ahead = forward(chain, backend)
     return chain, ahead, filter_means(chain, ahead, backend)
-
-
-def _following(chain: Chain, means: Array) -> Array:
-    """Means of the next step; zero where that is padding, which means already are."""
-    return means[1:]
 
 
 def _without_padding(chain: Chain, means: Array, covariances: Array) -> tuple[Array, Array]:
