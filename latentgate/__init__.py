@@ -21,13 +21,16 @@ _HOMES = {
     "cross_validate": "latentgate.inference",
     "fit": "latentgate.inference",
     "HMM": "latentgate.models",
+    "LinearGaussianSSM": "latentgate.models",
     "RecordingUnavailable": "latentgate.data",
     "Sequences": "latentgate.data",
     "load": "latentgate.data",
 }
 _MODULES = {
     "basis": "latentgate.models.basis",
+    "dynamics": "latentgate.models.linear",
     "emissions": "latentgate.models.emissions",
+    "filters": "latentgate.filters",
     "kernels": "latentgate.kernels",
     "metrics": "latentgate.metrics",
     "plotting": "latentgate.plotting",
@@ -42,10 +45,11 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from latentgate import kernels, metrics, plotting
+    from latentgate import filters, kernels, metrics, plotting
     from latentgate.data import RecordingUnavailable, Sequences, load, simulators
     from latentgate.inference import EM, MAP, NUTS, SVI, Fit, NonFiniteLikelihoodError, Outcome, cross_validate, fit
-    from latentgate.models import HMM, basis, emissions, priors, transitions
+    from latentgate.models import HMM, LinearGaussianSSM, basis, emissions, priors, transitions
+    from latentgate.models import linear as dynamics
 
 
 def __getattr__(name: str) -> Any:

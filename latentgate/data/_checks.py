@@ -25,15 +25,12 @@ def as_float_array(value: Any, what: str) -> np.ndarray:
     except ValueError as error:
         raise ValueError(f"{what} cannot be read as one array ({error}); expected rows of equal length.") from error
     if array.dtype.kind == "c":
-        raise TypeError(
-            f"{what} has complex dtype {array.dtype}; expected real numbers. Pass real and imaginary parts apart."
-        )
+        raise TypeError(f"{what} has complex dtype {array.dtype}; expected real numbers. Pass real and imaginary parts apart.")
     if array.dtype.kind in "mM":
         raise TypeError(f"{what} has dtype {array.dtype}; expected real numbers. Convert dates and times to seconds.")
     if array.dtype.kind not in "biuf":
         raise TypeError(
-            f"{what} has dtype {array.dtype}; expected real numbers. Convert it first, for instance with "
-            ".astype(float), and mark missing entries with NaN."
+            f"{what} has dtype {array.dtype}; expected real numbers. Convert it first, for instance with .astype(float), and mark missing entries with NaN."
         )
     return array.astype(np.float64)
 
@@ -64,10 +61,7 @@ def check_arrays(value: Any, argument: str, columns: str = "feature") -> list[np
         if array.ndim == 1:
             array = array[:, None]
         if array.ndim != 2:
-            raise ValueError(
-                f"{what} has {array.ndim} dimensions; expected [time, {columns}]. "
-                f"Wrap a single sequence in a list: {argument}=[array]."
-            )
+            raise ValueError(f"{what} has {array.ndim} dimensions; expected [time, {columns}]. Wrap a single sequence in a list: {argument}=[array].")
         if array.shape[0] == 0:
             raise ValueError(f"{what} is empty (shape {array.shape}); expected at least one time step. Leave it out.")
         if array.shape[1] == 0:
@@ -89,14 +83,10 @@ def check_observations(value: Any, argument: str) -> list[np.ndarray]:
         if infinite.size:
             step, feature = infinite[0]
             raise ValueError(
-                f"sequence {index} of `{argument}` is infinite at step {step}, feature {feature}; expected finite "
-                "numbers. Mark missing entries with NaN."
+                f"sequence {index} of `{argument}` is infinite at step {step}, feature {feature}; expected finite numbers. Mark missing entries with NaN."
             )
         if np.isnan(array).all():
-            raise ValueError(
-                f"every entry of sequence {index} of `{argument}` is missing (NaN); expected at least one observed "
-                "entry. Leave the sequence out."
-            )
+            raise ValueError(f"every entry of sequence {index} of `{argument}` is missing (NaN); expected at least one observed entry. Leave the sequence out.")
     return arrays
 
 
@@ -115,8 +105,7 @@ def check_inputs(inputs: Any, lengths: Sequence[int]) -> dict[str, list[np.ndarr
         for index, (array, length) in enumerate(zip(arrays, lengths, strict=True)):
             if len(array) != length:
                 raise ValueError(
-                    f"sequence {index} of `{argument}` has {len(array)} steps but the observations have {length}; "
-                    "expected one row of inputs per time step."
+                    f"sequence {index} of `{argument}` has {len(array)} steps but the observations have {length}; expected one row of inputs per time step."
                 )
             bad = np.argwhere(~np.isfinite(array))
             if bad.size:
@@ -231,9 +220,7 @@ def check_events(events: Any, expected: int) -> dict[str, list[np.ndarray]]:
         for index, entry in enumerate(entries):
             times = np.atleast_1d(as_float_array(entry, f"sequence {index} of `{argument}`"))
             if times.ndim != 1 or not np.isfinite(times).all():
-                raise ValueError(
-                    f"sequence {index} of `{argument}` is {entry!r}; expected a flat list of finite times in s."
-                )
+                raise ValueError(f"sequence {index} of `{argument}` is {entry!r}; expected a flat list of finite times in s.")
             checked[name].append(times)
     return checked
 

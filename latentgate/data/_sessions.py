@@ -10,15 +10,11 @@ import numpy as np
 from latentgate.data import _checks
 
 
-def cut(
-    array: Any, session_starts: Any, lengths: Any, inputs: Any, times: Any
-) -> tuple[list[np.ndarray], Any, list[np.ndarray] | None]:
+def cut(array: Any, session_starts: Any, lengths: Any, inputs: Any, times: Any) -> tuple[list[np.ndarray], Any, list[np.ndarray] | None]:
     """Checked observations, inputs (alone or by name) and times as lists with one array per session."""
     whole = _checks.as_float_array(array, "`array`")
     if whole.ndim not in (1, 2):
-        raise ValueError(
-            f"`array` has {whole.ndim} dimensions; expected [time, feature]. Use from_arrays for separate arrays."
-        )
+        raise ValueError(f"`array` has {whole.ndim} dimensions; expected [time, feature]. Use from_arrays for separate arrays.")
     if len(whole) == 0:
         raise ValueError(f"`array` is empty (shape {whole.shape}); expected at least one time step.")
     cuts = np.cumsum(session_lengths(session_starts, lengths, len(whole)))[:-1]
@@ -26,9 +22,7 @@ def cut(
     def pieces(value: Any, argument: str) -> list[np.ndarray]:
         rows = _checks.as_float_array(value, f"`{argument}`")
         if rows.ndim == 0 or len(rows) != len(whole):
-            raise ValueError(
-                f"`{argument}` has shape {rows.shape} but `array` has {len(whole)} steps; expected one row per step."
-            )
+            raise ValueError(f"`{argument}` has shape {rows.shape} but `array` has {len(whole)} steps; expected one row per step.")
         return np.split(rows, cuts)
 
     if isinstance(inputs, Mapping):
@@ -54,13 +48,9 @@ def session_lengths(session_starts: Any, lengths: Any, total: int) -> np.ndarray
     if lengths is not None:
         if (array < 1).any():
             index = int(np.flatnonzero(array < 1)[0])
-            raise ValueError(
-                f"`lengths[{index}]` is {array[index]}; expected at least one step. Leave empty sessions out."
-            )
+            raise ValueError(f"`lengths[{index}]` is {array[index]}; expected at least one step. Leave empty sessions out.")
         if array.sum() != total:
-            raise ValueError(
-                f"`lengths` sum to {array.sum()} but `array` has {total} steps; expected the two to be equal."
-            )
+            raise ValueError(f"`lengths` sum to {array.sum()} but `array` has {total} steps; expected the two to be equal.")
         return array
     if array[0] != 0:
         raise ValueError(f"`session_starts` begins with {array[0]}; expected 0, the first step of the first session.")
@@ -68,11 +58,8 @@ def session_lengths(session_starts: Any, lengths: Any, total: int) -> np.ndarray
     if steps.size:
         index = int(steps[0]) + 1
         raise ValueError(
-            f"`session_starts` is not strictly increasing: {array[index]} at position {index} follows "
-            f"{array[index - 1]}. Sort it and leave empty sessions out."
+            f"`session_starts` is not strictly increasing: {array[index]} at position {index} follows {array[index - 1]}. Sort it and leave empty sessions out."
         )
     if array[-1] >= total:
-        raise ValueError(
-            f"`session_starts` ends with {array[-1]} but `array` has {total} steps; expected smaller starts."
-        )
+        raise ValueError(f"`session_starts` ends with {array[-1]} but `array` has {total} steps; expected smaller starts.")
     return np.diff(np.append(array, total))

@@ -66,9 +66,7 @@ def simulate(seed: int = SEED) -> simulators.OneHotSimulation:
         events={name: [events[name] for _, events in trials] for name in trials[0][1]},
         bin_width=BIN_WIDTH,
     )
-    return simulators.OneHotSimulation(
-        data, states, weights, types, type_prior, strengths, bias, base, initial, basis, link="exp", bin_width=BIN_WIDTH
-    )
+    return simulators.OneHotSimulation(data, states, weights, types, type_prior, strengths, bias, base, initial, basis, link="exp", bin_width=BIN_WIDTH)
 
 
 def gated_transition(base: np.ndarray, drive: np.ndarray) -> np.ndarray:

@@ -20,9 +20,7 @@ _LEVER_IN_REWARDED, _RETRACTS_REWARDED, _PORT_ENTRY_REWARDED, _LEVER_PRESS = 0, 
 _LEVER_IN_UNREWARDED, _RETRACTS_UNREWARDED, _PORT_ENTRY_OTHER = 6, 7, 8
 
 
-def read_matlab(
-    path: str | os.PathLike[str], bin_width: float = 0.05, minimum_rate: float = 0.2, overlap: str = "keep"
-) -> Sequences:
+def read_matlab(path: str | os.PathLike[str], bin_width: float = 0.05, minimum_rate: float = 0.2, overlap: str = "keep") -> Sequences:
     """Reads the MATLAB file of the recording and cuts it into trials; see `cut_trials` for the options."""
     from scipy.io import loadmat
 
@@ -79,9 +77,7 @@ def cut_trials(
     starts, ends, rewarded = _trials(events)
     if overlap == "trim":
         ends[:-1] = np.minimum(ends[:-1], starts[1:])
-    counts = [
-        _counts([spikes[unit] for unit in kept], start, end, bin_width) for start, end in zip(starts, ends, strict=True)
-    ]
+    counts = [_counts([spikes[unit] for unit in kept], start, end, bin_width) for start, end in zip(starts, ends, strict=True)]
     binned_ends = starts + [len(trial) * bin_width for trial in counts]
     marks = {
         "lever in": (_LEVER_IN_REWARDED, _LEVER_IN_UNREWARDED),

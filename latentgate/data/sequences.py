@@ -173,10 +173,7 @@ class Sequences:
             complete=all(bool(ok.all()) for ok in seen),
             names=_checks.check_names(names, arrays[0].shape[1], "names"),
             input_names=_checks.check_input_names(input_names, num_inputs),
-            labels={
-                name: _checks.check_labels(value, len(arrays), f"labels[{name!r}]")
-                for name, value in _checks.check_mapping(labels, "labels").items()
-            },
+            labels={name: _checks.check_labels(value, len(arrays), f"labels[{name!r}]") for name, value in _checks.check_mapping(labels, "labels").items()},
             events=_checks.check_events(events, len(arrays)),
             groups=None if groups is None else _checks.check_labels(groups, len(arrays), "groups"),
             bin_width=_checks.check_bin_width(bin_width),

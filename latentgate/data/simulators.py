@@ -209,9 +209,7 @@ def draw_connections(
     return types, strengths, type_prior
 
 
-def simulate_states(
-    rng: np.random.Generator, initial: np.ndarray, transition: np.ndarray, lengths: np.ndarray
-) -> np.ndarray:
+def simulate_states(rng: np.random.Generator, initial: np.ndarray, transition: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     """Paths of a Markov chain, int [sequence, time]; -1 in the padding.
 
     Args:
@@ -226,9 +224,7 @@ def simulate_states(
     initial, transition = np.asarray(initial, float), np.asarray(transition, float)
     num_states = initial.shape[0]
     if transition.shape[-2:] != (num_states, num_states) or transition.ndim not in (2, 4):
-        raise ValueError(
-            f"`transition` has shape {transition.shape}; expected {(num_states, num_states)} to fit `initial`."
-        )
+        raise ValueError(f"`transition` has shape {transition.shape}; expected {(num_states, num_states)} to fit `initial`.")
     for argument, law in (("initial", initial), ("transition", transition)):
         if not ((law >= 0).all() and np.allclose(law.sum(-1), 1, rtol=0, atol=1e-10)):
             raise ValueError(f"`{argument}` is no probability law; expected rows of entries >= 0 that sum to 1.")
@@ -287,10 +283,7 @@ def simulate_glm_counts(
         with np.errstate(over="ignore"):
             means = bin_width * _LINKS[link](drive)
         if not (means < 1e6).all():
-            raise ValueError(
-                f"the mean counts run away at step {step} with `link` {link!r}; expected a stable network. "
-                "Use weaker excitation or 'sigmoid'."
-            )
+            raise ValueError(f"the mean counts run away at step {step} with `link` {link!r}; expected a stable network. Use weaker excitation or 'sigmoid'.")
         counts[:, step + len(basis)] = rng.poisson(means) * (state >= 0)[:, None]
     return counts[:, len(basis) :]
 
@@ -306,9 +299,7 @@ def _lengths(num_steps: int | Sequence[int], num_sequences: int) -> np.ndarray:
     _check_positive(num_sequences=num_sequences)
     lengths = np.asarray(num_steps)
     if lengths.dtype.kind not in "iu" or (lengths < 1).any() or lengths.shape not in ((), (num_sequences,)):
-        raise ValueError(
-            f"`num_steps` is {num_steps!r}; expected a positive integer, or {num_sequences}, one per sequence."
-        )
+        raise ValueError(f"`num_steps` is {num_steps!r}; expected a positive integer, or {num_sequences}, one per sequence.")
     return np.broadcast_to(lengths, (num_sequences,)).astype(np.int64)
 
 

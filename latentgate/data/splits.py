@@ -55,15 +55,11 @@ def split_indices(groups: np.ndarray, fraction: float, seed: Any) -> tuple[np.nd
         ValueError: `fraction` not strictly between 0 and 1, or fewer than two groups.
     """
     if isinstance(fraction, bool) or not isinstance(fraction, numbers.Real) or not 0 < float(fraction) < 1:
-        raise ValueError(
-            f"`fraction` is {fraction!r}; expected a number between 0 and 1 (both excluded), the training share."
-        )
+        raise ValueError(f"`fraction` is {fraction!r}; expected a number between 0 and 1 (both excluded), the training share.")
     group = group_numbers(groups)
     count = int(group.max()) + 1
     if count < 2:
-        raise ValueError(
-            "found one group of sequences; expected two or more to split. Cut the recording into sessions."
-        )
+        raise ValueError("found one group of sequences; expected two or more to split. Cut the recording into sessions.")
     num_train = min(max(round(float(fraction) * count), 1), count - 1)
     chosen = np.random.default_rng(seed).permutation(count)[:num_train]
     in_train = np.isin(group, chosen)
@@ -89,7 +85,4 @@ def fold_indices(groups: np.ndarray, num_folds: int) -> list[tuple[np.ndarray, n
     count = int(group.max()) + 1
     if not 2 <= num_folds <= count:
         raise ValueError(f"`num_folds` is {num_folds}; expected 2 to {count}, the number of groups (or sequences).")
-    return [
-        (np.flatnonzero(group % num_folds != fold), np.flatnonzero(group % num_folds == fold))
-        for fold in range(int(num_folds))
-    ]
+    return [(np.flatnonzero(group % num_folds != fold), np.flatnonzero(group % num_folds == fold)) for fold in range(int(num_folds))]

@@ -82,9 +82,7 @@ def _check_header(text: str | None, path: Path) -> dict[str, Any]:
         except json.JSONDecodeError:
             header = None
     if not isinstance(header, dict) or header.get("format") != FORMAT:
-        raise ValueError(
-            f"{path} was not written by Sequences.save; read its arrays and pass them to Sequences.from_arrays."
-        )
+        raise ValueError(f"{path} was not written by Sequences.save; read its arrays and pass them to Sequences.from_arrays.")
     if header["version"] > VERSION:
         raise ValueError(f"{path} has version {header['version']}; expected at most {VERSION}. Update latentgate.")
     return header
@@ -140,9 +138,7 @@ def _from_fields(header: dict[str, Any], fields: dict[str, np.ndarray]) -> Seque
         times=cut(fields["times"]) if "times" in fields else None,
         names=header["names"],
         input_names=header["input_names"],
-        labels={
-            name: fields[f"label_{index}"].astype(kind) for index, (name, kind) in enumerate(header["labels"].items())
-        },
+        labels={name: fields[f"label_{index}"].astype(kind) for index, (name, kind) in enumerate(header["labels"].items())},
         events={name: events(index) for index, name in enumerate(header["events"])},
         groups=fields["groups"].astype(header["groups"]) if header["groups"] else None,
         bin_width=header["bin_width"],

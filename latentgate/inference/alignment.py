@@ -10,6 +10,11 @@ from scipy.optimize import linear_sum_assignment
 STATE_AXES = ("state", "next_state")
 
 
+def has_states(dims: Mapping[str, Sequence[str]]) -> bool:
+    """Whether parameters with these dimensions belong to states that can be renumbered."""
+    return any(dim in STATE_AXES for axes in dims.values() for dim in axes)
+
+
 def match_rows(reference: np.ndarray, other: np.ndarray) -> np.ndarray:
     """Permutation p such that other[p] is nearest to reference in squared distance; rows [state, feature]."""
     distance = ((reference[:, None] - other[None]) ** 2).sum(-1)
@@ -40,7 +45,10 @@ def match_params(reference: Mapping[str, np.ndarray], other: Mapping[str, np.nda
     """Permutation of the states of `other` that brings its parameters nearest to `reference`.
 
     Only parameters with a single state axis are compared (a permutation acts on them row by row); each is divided by the spread of the reference.
+    Empty for a model without states.
     """
+    if not has_states(dims):
+        return np.zeros(0, int)
 
     def features(params: Mapping[str, np.ndarray]) -> np.ndarray:
         columns = []

@@ -29,7 +29,7 @@ def to_tree(fit: Fit, data: Sequences | None, log_likelihood: str | None = "step
 
     Returns:
         groups `posterior`; `sample_stats` (NUTS); and, with data, `log_likelihood` (chain, draw, step or sequence), `observed_data` (sequence, time, feature),
-        `latents` (sequence, time, state): smoothed probabilities averaged over draws.
+        `latents`: what `Fit.smooth` gives, averaged over draws.
 
     Raises:
         ValueError: for a point estimate, an unknown option, or where data are needed and there are none.
@@ -53,7 +53,8 @@ def to_tree(fit: Fit, data: Sequences | None, log_likelihood: str | None = "step
         groups["observed_data"] = xr.Dataset({"values": (("sequence", "time", "feature"), observed)})
         if data.names is not None:
             groups["observed_data"] = groups["observed_data"].assign_coords(feature=list(data.names))
-        groups["latents"] = fit.smooth(data).to_dataset(name="smoothed")
+        smoothed = fit.smooth(data)
+        groups["latents"] = smoothed if isinstance(smoothed, xr.Dataset) else smoothed.to_dataset(name="smoothed")
     return xr.DataTree.from_dict(groups)
 
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from latentgate.data import Sequences
+from latentgate.kernels import GaussianFiltered, GaussianSmoothed
 from latentgate.models import StateSpaceModel
 from latentgate.models.base import Params
 
@@ -16,7 +17,7 @@ _TOGETHER = 8
 
 
 @eqx.filter_jit
-def state_probabilities(model: StateSpaceModel, draws: Params, data: Sequences, question: str) -> tuple[Array, Array]:
+def laws(model: StateSpaceModel, draws: Params, data: Sequences, question: str) -> tuple[dict[str, Array], Array]:
     """Mean over draws of the smoothed or filtered laws.
 
     Args:
@@ -26,17 +27,28 @@ def state_probabilities(model: StateSpaceModel, draws: Params, data: Sequences, 
         question: "smooth" or "filter".
 
     Returns:
-        probabilities [sequence, time, state]; log-likelihood of each draw [draw, sequence].
+        "probs" [sequence, time, state] of a discrete chain; "mean" [sequence, time, latent] and "covariance" [sequence, time, latent, latent] of a
+        Gaussian one, which spread of the means over draws adds to. Log-likelihood of each draw [draw, sequence].
     """
 
-    def add(total: Array, params: Params) -> tuple[Array, Array]:
+    def ask(params: Params) -> tuple[dict[str, Array], Array]:
         answer = getattr(model.potentials(params, data), question)()
-        return total + (answer.marginals if question == "smooth" else answer.probs), answer.log_normaliser
+        if isinstance(answer, GaussianSmoothed | GaussianFiltered):
+            outer = answer.means[..., :, None] * answer.means[..., None, :]
+            return {"mean": answer.means, "own": jnp.broadcast_to(answer.covariances, outer.shape), "outer": outer}, answer.log_normaliser
+        return {"probs": answer.marginals if question == "smooth" else answer.probs}, answer.log_normaliser
 
-    first = {name: value[0] for name, value in draws.items()}
-    shape = jax.eval_shape(lambda params: model.potentials(params, data).log_nodes, first)
-    total, log_likelihood = jax.lax.scan(add, jnp.zeros(shape.shape, shape.dtype), draws)
-    return total / len(log_likelihood), log_likelihood
+    def add(total: dict[str, Array], params: Params) -> tuple[dict[str, Array], Array]:
+        found, log_likelihood = ask(params)
+        return jax.tree.map(jnp.add, total, found), log_likelihood
+
+    first = jax.eval_shape(lambda draws: ask({name: value[0] for name, value in draws.items()})[0], draws)
+    total, log_likelihood = jax.lax.scan(add, jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), first), draws)
+    mean = jax.tree.map(lambda leaf: leaf / len(log_likelihood), total)
+    if "probs" in mean:
+        return mean, log_likelihood
+    spread = mean["outer"] - mean["mean"][..., :, None] * mean["mean"][..., None, :]
+    return {"mean": mean["mean"], "covariance": mean["own"] + spread}, log_likelihood
 
 
 @eqx.filter_jit
@@ -53,7 +65,7 @@ def one_step_ahead(model: StateSpaceModel, draws: Params, data: Sequences) -> Ar
 
 @eqx.filter_jit
 def latents(model: StateSpaceModel, draws: Params, data: Sequences, key: Array) -> Array:
-    """One exact draw of the latents for each draw of the parameters, int32 [draw, sequence, time]; -1 at padding."""
+    """One exact draw of the latents for each draw of the parameters: int32 [draw, sequence, time], -1 at padding, or [draw, sequence, time, latent]."""
     keys = jax.random.split(key, len(next(iter(draws.values()))))
     return jax.lax.map(lambda now: model.potentials(now[0], data).sample(now[1]), (draws, keys))
 

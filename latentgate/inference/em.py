@@ -7,6 +7,7 @@ from typing import Any
 import jax
 
 from latentgate.data import Sequences
+from latentgate.kernels import Smoothed
 from latentgate.models import StateSpaceModel
 from latentgate.models.base import Params
 
@@ -25,7 +26,10 @@ class _ExpectationMaximisation(Climber):
         def one(params: Params) -> Evaluation:
             smoothed = model.potentials(params, data).smooth()
             log_joint = smoothed.log_normaliser.sum() + model.log_prior(params)
-            return Evaluation(log_joint, smoothed.log_normaliser, model.m_step(params, data, smoothed), smoothed.marginals.sum((0, 1)))
+            occupancy = smoothed.occupancy if isinstance(smoothed, Smoothed) else None
+            return Evaluation(log_joint, smoothed.log_normaliser, model.m_step(params, data, smoothed), occupancy)
+                log_joint, smoothed.log_normaliser, model.m_step(params, data, smoothed), smoothed.occupancy if isinstance(smoothed, Smoothed) else None
+            )
 
         return jax.vmap(one)(point)
 

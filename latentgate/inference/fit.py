@@ -16,10 +16,11 @@ import xarray as xr
 
 import latentgate.metrics as metrics
 from latentgate.data import Sequences
+from latentgate.kernels import Path as StatePath
 from latentgate.models import StateSpaceModel
 
 from . import averaging, storage
-from .alignment import match_params, permute_states
+from .alignment import has_states, match_params, permute_states
 from .outcomes import Outcome
 from .posterior import Posterior
 
@@ -108,33 +109,54 @@ class Fit:
         _require_no_underflow(values)
         return xr.DataArray(values, dims=("draw", "sequence"), name="log_likelihood")
 
-    def smooth(self, data: Sequences, draws: int | None = AVERAGED_DRAWS) -> xr.DataArray:
-        """State probabilities given all data, dims (sequence, time, state); NaN at padding."""
-        return self._state_probabilities(data, draws, "smooth", "smoothed")
+    def smooth(self, data: Sequences, draws: int | None = AVERAGED_DRAWS) -> xr.DataArray | xr.Dataset:
+        """Law of the states or latents given all data; NaN at padding.
 
-    def filter(self, data: Sequences, draws: int | None = AVERAGED_DRAWS) -> xr.DataArray:
-        """State probabilities given the data up to each step, dims (sequence, time, state); NaN at padding."""
-        return self._state_probabilities(data, draws, "filter", "filtered")
+        Returns:
+            state probabilities, dims (sequence, time, state); of latents a dataset with `mean` (sequence, time, latent) and `covariance`
+            (sequence, time, latent, latent_other).
+        """
+        return self._law(data, draws, "smooth", "smoothed")
+
+    def filter(self, data: Sequences, draws: int | None = AVERAGED_DRAWS) -> xr.DataArray | xr.Dataset:
+        """Law of the states or latents given the data up to each step, as `smooth`."""
+        return self._law(data, draws, "filter", "filtered")
 
     def most_probable_path(self, data: Sequences) -> xr.DataArray:
-        """Most probable state at each step (Viterbi), dims (sequence, time); -1 at padding."""
+        """Most probable state at each step (Viterbi), dims (sequence, time), -1 at padding; of latents the path of largest density, NaN at padding."""
         self.model.check(data)
-        states = np.asarray(self.model.most_probable_path(self._arrays, data).states)
-        return xr.DataArray(states, dims=("sequence", "time"), name="most_probable_path")
+        path = self.model.most_probable_path(self._arrays, data)
+        return self._path(data, np.asarray(path.states if isinstance(path, StatePath) else path), ("sequence", "time"), "most_probable_path")
 
     def sample_latents(self, data: Sequences, num_samples: int, seed: int) -> xr.DataArray:
-        """Exact posterior draws of the states, dims (draw, sequence, time); -1 at padding. Each is of another draw of the parameters, if there are any."""
+        """Exact posterior draws of the states, dims (draw, sequence, time), -1 at padding, or of latents, (draw, sequence, time, latent), NaN there.
+
+        Each is of another draw of the parameters, if there are any.
+        """
         self.model.check(data)
         key = jax.random.key(seed)
         if self.posterior is None:
-            states = self.model.sample_latents(key, self._arrays, data, num_samples)
+            drawn = self.model.sample_latents(key, self._arrays, data, num_samples)
         else:
-            states = averaging.latents(self.model, _spread(self._draws(None), num_samples), data, key)
-        return xr.DataArray(np.asarray(states), dims=("draw", "sequence", "time"), name="states")
+            drawn = averaging.latents(self.model, _spread(self._draws(None), num_samples), data, key)
+        return self._path(data, np.asarray(drawn), ("draw", "sequence", "time"), "states")
 
-    def simulate(self, lengths, seed: int, inputs: Any = None) -> tuple[Sequences, list[np.ndarray]]:
-        """Draws new sequences of the given lengths from the fitted model; returns them with their states."""
-        return self.model.simulate(jax.random.key(seed), self._arrays, lengths, inputs)
+    def _path(self, data: Sequences, values: np.ndarray, dims: tuple[str, ...], name: str) -> xr.DataArray:
+        if values.ndim == len(dims):
+            return xr.DataArray(values, dims=dims, name=name)
+        values = np.where(np.asarray(data.mask)[..., None], values, np.nan)
+        return xr.DataArray(values, dims=(*dims, "latent"), name="latents" if name == "states" else name)
+
+    def simulate(self, lengths, seed: int, inputs: Any = None, **options: Any) -> tuple[Sequences, list[np.ndarray]]:
+        """Draws new sequences of the given lengths from the fitted model; returns them with their states or latents.
+
+        Args:
+            lengths: steps of each sequence.
+            seed: of the draw.
+            inputs: as in `Sequences.from_arrays`, where the model reads inputs.
+            **options: of the model's own `simulate`: times, where it runs in continuous time.
+        """
+        return self.model.simulate(jax.random.key(seed), self._arrays, lengths, inputs, **options)
 
     def posterior_predictive(self, data: Sequences, num_samples: int, seed: int) -> xr.DataArray:
         """New data of the lengths and with the inputs of `data`, each of another draw of the parameters.
@@ -167,6 +189,8 @@ class Fit:
     def with_states(self, order) -> Fit:
         """The same fit with its states renumbered: new state k is old state order[k]."""
         dims = self.model.dims()
+        if not has_states(dims):
+            return self
         order = np.asarray(order)
         restarts = [replace(record, params=permute_states(record.params, dims, order)) for record in self.restarts]
         posterior = None if self.posterior is None else self.posterior.with_states(dims, order)
@@ -176,6 +200,7 @@ class Fit:
         """The fit in a table; how it ended is in the frame's `attrs`.
 
         For a point estimate, one row a state: initial probability, expected stay in steps where transitions are constant, occupancy of `data` if given.
+        For one of a model without states, one row an entry of a parameter.
         Where there are draws, one row an entry of a parameter, by `arviz.summary`: mean, standard deviation, interval, R-hat, effective sample
         sizes, Monte Carlo errors; `attrs` then also counts divergences and label switches.
         """
@@ -195,6 +220,12 @@ class Fit:
                 }
             )
             return frame
+        histories = {"log_joint": float(np.nanmax(self.log_joint_history)), "log_likelihood": float(self.log_likelihood_history[-1])}
+        if not has_states(self.model.dims()):
+            entries = {f"{name}{list(index) if index else ''}": value for name, array in self.params.items() for index, value in np.ndenumerate(array)}
+            frame = pd.DataFrame({"value": entries}).rename_axis("parameter")
+            frame.attrs.update(attributes | histories)
+            return frame
         columns = {"initial_probability": np.asarray(self.params["initial.probs"])}
         probs = self.params.get("transition.probs")
         if probs is not None and "transition.weights" not in self.params:
@@ -204,7 +235,6 @@ class Fit:
         if data is not None:
             columns["occupancy"] = np.nanmean(self.smooth(data).values.reshape(-1, len(columns["initial_probability"])), 0)
         frame = pd.DataFrame(columns, index=pd.RangeIndex(len(columns["initial_probability"]), name="state"))
-        histories = {"log_joint": float(np.nanmax(self.log_joint_history)), "log_likelihood": float(self.log_likelihood_history[-1])}
         frame.attrs.update(attributes | histories)
         return frame
 
@@ -266,12 +296,19 @@ class Fit:
             return {name: value[None] for name, value in self._arrays.items()}
         return {name: jnp.asarray(value) for name, value in self.posterior.flat(most).items()}
 
-    def _state_probabilities(self, data: Sequences, draws: int | None, question: str, name: str) -> xr.DataArray:
+    def _law(self, data: Sequences, draws: int | None, question: str, name: str) -> xr.DataArray | xr.Dataset:
         self.model.check(data)
-        values, log_likelihood = averaging.state_probabilities(self.model, self._draws(draws), data, question)
+        found, log_likelihood = averaging.laws(self.model, self._draws(draws), data, question)
         _require_no_underflow(np.asarray(log_likelihood))
-        masked = np.where(np.asarray(data.mask)[..., None], np.asarray(values), np.nan)
-        return xr.DataArray(masked, dims=("sequence", "time", "state"), name=name)
+        mask: np.ndarray = np.asarray(data.mask)
+
+        def masked(values: jax.Array) -> np.ndarray:
+            return np.where(mask.reshape(*mask.shape, *[1] * (values.ndim - 2)), np.asarray(values), np.nan)
+
+        if "probs" in found:
+            return xr.DataArray(masked(found["probs"]), dims=("sequence", "time", "state"), name=name)
+        mean = (("sequence", "time", "latent"), masked(found["mean"]))
+        return xr.Dataset({"mean": mean, "covariance": (("sequence", "time", "latent", "latent_other"), masked(found["covariance"]))})
 
 
 def _spread(draws: dict[str, jax.Array], num_samples: int) -> dict[str, jax.Array]:

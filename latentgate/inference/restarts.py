@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from latentgate.data import Sequences
+from latentgate.kernels import Smoothed
 from latentgate.models import StateSpaceModel
 
 from .alignment import match_params, permute_states
@@ -59,7 +60,7 @@ class RestartEngine(Engine):
             )
         outcome = records[best].outcome
         occupancy = _occupancy(task.model, chosen, task.prepared) if trace.occupancy is None else trace.occupancy[best]
-        if not outcome.failed and (occupancy < 1).any():
+        if not outcome.failed and occupancy is not None and (occupancy < 1).any():
             outcome = Outcome.STATE_EMPTIED
         return Fit(
             model=task.model,
@@ -105,5 +106,7 @@ def _ended(history: np.ndarray) -> np.ndarray:
     return history[: int(np.max(np.flatnonzero(~np.isnan(history)), initial=-1)) + 1]
 
 
-def _occupancy(model: StateSpaceModel, params: dict, data: Sequences) -> np.ndarray:
-    return np.asarray(model.smooth(params, data).marginals).sum((0, 1))
+def _occupancy(model: StateSpaceModel, params: dict, data: Sequences) -> np.ndarray | None:
+    """Expected steps in each state; None for a model without states."""
+    smoothed = model.smooth(params, data)
+    return np.asarray(smoothed.occupancy) if isinstance(smoothed, Smoothed) else None

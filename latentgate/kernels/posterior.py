@@ -48,6 +48,11 @@ class Smoothed(NamedTuple):
     expected_transitions: Array
     underflow: Array
 
+    @property
+    def occupancy(self) -> Array:
+        """Expected number of steps in each state, [K]."""
+        return self.marginals.sum(tuple(range(self.marginals.ndim - 1)))
+
 
 class Chain(NamedTuple):
     """Lifted potentials with what was taken out of them.

@@ -5,5 +5,6 @@ from numpyro import distributions as _distributions  # noqa: F401
 
 from .base import StateSpaceModel
 from .hmm import HMM
+from .linear import LinearGaussianSSM
 
-__all__ = ["HMM", "StateSpaceModel"]
+__all__ = ["HMM", "LinearGaussianSSM", "StateSpaceModel"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -13,7 +14,7 @@ from jax import Array
 from numpyro.distributions import Distribution
 
 from latentgate.data import Sequences
-from latentgate.kernels import DiscreteChain, Filtered, Path, Smoothed
+from latentgate.kernels import DiscreteChain, Filtered, GaussianChain, GaussianFiltered, GaussianSmoothed, Path, Smoothed
 
 from .distributions import mended
 
@@ -49,8 +50,7 @@ def with_shape(prior: Distribution, shape: tuple[int, ...], name: str) -> Distri
         expanded = prior.expand(wanted)
     except ValueError as error:
         raise ValueError(
-            f"prior of {name}: found batch shape {prior.batch_shape}, expected one that broadcasts to {wanted}; "
-            "pass a scalar prior to use it for every entry."
+            f"prior of {name}: found batch shape {prior.batch_shape}, expected one that broadcasts to {wanted}; pass a scalar prior to use it for every entry."
         ) from error
     return expanded.to_event(len(wanted))
 
@@ -105,11 +105,11 @@ class StateSpaceModel(eqx.Module):
         """Starting values for one restart; breaks the symmetry of the states, always."""
 
     @abc.abstractmethod
-    def potentials(self, params: Params, data: Sequences) -> DiscreteChain:
+    def potentials(self, params: Params, data: Sequences) -> DiscreteChain | GaussianChain:
         """The chain of every sequence: batch dimension [sequence]."""
 
     @abc.abstractmethod
-    def m_step(self, params: Params, data: Sequences, smoothed: Smoothed) -> Params:
+    def m_step(self, params: Params, data: Sequences, smoothed: Any) -> Params:
         """Parameters whose expected log-joint under `smoothed` is no smaller than that of `params`."""
 
     @abc.abstractmethod
@@ -139,20 +139,20 @@ class StateSpaceModel(eqx.Module):
         """
         return _log_likelihood(self, params, data)
 
-    def smooth(self, params: Params, data: Sequences) -> Smoothed:
-        """State probabilities given all data: marginals [sequence, time, state], expected transitions, log-likelihood."""
+    def smooth(self, params: Params, data: Sequences) -> Smoothed | GaussianSmoothed:
+        """Law of the states or latents at each step given all data, what the chain says of neighbours, and the log-likelihood."""
         return _ask(self, params, data, "smooth")
 
-    def filter(self, params: Params, data: Sequences) -> Filtered:
-        """State probabilities given the data so far, [sequence, time, state], and one-step-ahead log-likelihoods."""
+    def filter(self, params: Params, data: Sequences) -> Filtered | GaussianFiltered:
+        """Law of the states or latents given the data so far, and one-step-ahead log-likelihoods."""
         return _ask(self, params, data, "filter")
 
-    def most_probable_path(self, params: Params, data: Sequences) -> Path:
-        """Most probable states (Viterbi), int32 [sequence, time], -1 at padding."""
+    def most_probable_path(self, params: Params, data: Sequences) -> Path | Array:
+        """Most probable states (Viterbi), int32 [sequence, time], -1 at padding; of latents the smoothed means, [sequence, time, latent]."""
         return _ask(self, params, data, "most_probable_path")
 
     def sample_latents(self, key: Array, params: Params, data: Sequences, num_samples: int | None = None) -> Array:
-        """Exact posterior draws of the states, int32 [(sample,) sequence, time], -1 at padding."""
+        """Exact posterior draws of the states, int32 [(sample,) sequence, time], -1 at padding, or of latents, [(sample,) sequence, time, latent]."""
         return _sample_latents(self, key, params, data, num_samples)
 
 

@@ -62,10 +62,13 @@ def _positive_definite_bijection(constraint: Any) -> ComposeTransform:
     return ComposeTransform([LowerCholeskyTransform(), _Factorisation().inv])
 
 
+positive_definite = _PositiveDefinite()
+
+
 class InverseWishart(dist.InverseWishart):
     """numpyro's inverse Wishart, whose density and bijection call no LAPACK (see `latentgate.kernels.small_matrices`)."""
 
-    support = _PositiveDefinite()
+    support = positive_definite
     # One of the equivalent ways to give the scale, so that the arguments are enough to make another.
     arg_constraints = {"concentration": constraints.positive, "scale_tril": constraints.lower_cholesky}  # noqa: RUF012 - numpyro's protocol
 

@@ -1,7 +1,7 @@
 """The Gaussian chain: filter, smoother, log-normaliser with its derivative rule, exact posterior draws, and one step at a time."""
 
 from .arrays import Information, Observations
-from .chain import BACKENDS, FORMS, GaussianChain
+from .chain import BACKENDS, FORMS, GaussianChain, expected_log_density
 from .questions import GaussianFiltered, GaussianSmoothed
 from .steps import forecast, predict, update
 
@@ -13,6 +13,7 @@ __all__ = [
     "GaussianSmoothed",
     "Information",
     "Observations",
+    "expected_log_density",
     "forecast",
     "predict",
     "update",

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
@@ -17,7 +18,7 @@ from jax.typing import ArrayLike
 from .. import discrete
 from ..batching import natively_batched_tree
 from . import questions
-from .arrays import Arrays, Information, Observations, checked
+from .arrays import Arrays, Information, Observations, Seen, checked
 from .questions import GaussianFiltered, GaussianSmoothed
 
 BACKENDS = discrete.BACKENDS
@@ -118,3 +119,20 @@ class GaussianChain:
         arrays, form, backend = self._checked()
         drawn = _sampled(key, arrays, 1 if num_samples is None else int(num_samples), form, backend)
         return drawn[0] if num_samples is None else drawn
+
+
+def expected_log_density(nodes: Observations, means: ArrayLike, covariances: ArrayLike, lengths: ArrayLike | None = None) -> Array:
+    """Expected log-density of observations of latents with these moments, [...]: what an M-step raises; the noise must be regular.
+
+    Args:
+        nodes: the observations.
+        means: of the latents, [..., T, d].
+        covariances: [..., T, d, d]; leading dimensions may be of size one.
+        lengths: real steps of each sequence, [...]; all if None.
+    """
+    means = jnp.asarray(means)
+    size = means.shape[-1]
+    identity = jnp.eye(size, dtype=means.dtype)
+    arrays = checked(jnp.zeros(size, means.dtype), identity, identity, None, identity, nodes, lengths)
+    assert isinstance(arrays.nodes, Seen)
+    return questions.expected_log_density(arrays.nodes, means, jnp.asarray(covariances), arrays.lengths)

@@ -240,8 +240,8 @@ def _told_by(nodes: Seen, moved: Seen, smoothed_moments: tuple[Array, Array], le
     """Derivative of the expected log-density of the observations, the law of the latents held fixed."""
     filled = tuple(_instantiated(a, b) for a, b in zip(nodes[:3], moved[:3], strict=True))
 
-    def expected(*arrays: Array) -> Array:
-        return expected_log_density(Seen(*arrays, nodes.observed), *smoothed_moments, lengths)
+    def expected(matrix: Array, noise: Array, values: Array) -> Array:
+        return expected_log_density(Seen(matrix, noise, values, nodes.observed), *smoothed_moments, lengths)
 
     return jax.jvp(expected, tuple(nodes[:3]), filled)[1]
 

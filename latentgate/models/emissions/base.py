@@ -61,9 +61,7 @@ class Emission(Part):
     def check(self, data: Sequences) -> None:
         """Checks the number of features and the input sets; subclasses add the support."""
         if data.num_features != self.num_features:
-            raise ValueError(
-                f"data: found {data.num_features} features, expected {self.num_features} for {type(self).__name__}; arrays are [time, feature]."
-            )
+            raise ValueError(f"data: found {data.num_features} features, expected {self.num_features} for {type(self).__name__}; arrays are [time, feature].")
         check_inputs(type(self).__name__, self.input_sets, data)
 
 
@@ -72,9 +70,7 @@ def check_inputs(owner: str, wanted: dict[str, int], data: Sequences) -> None:
     for name, columns in wanted.items():
         if name not in data.inputs:
             known = ", ".join(map(repr, data.inputs)) or "none"
-            raise ValueError(
-                f"inputs: found the sets {known}, expected {name!r} for {owner}; pass Sequences.from_arrays(..., inputs={{{name!r}: [...]}})."
-            )
+            raise ValueError(f"inputs: found the sets {known}, expected {name!r} for {owner}; pass Sequences.from_arrays(..., inputs={{{name!r}: [...]}}).")
         found = data.inputs[name].shape[-1]
         if found != columns:
             raise ValueError(f"inputs[{name!r}]: found {found} columns, expected {columns} for {owner}.")

@@ -1,0 +1,7 @@
+"""Models whose latents have linear dynamics with normal noise."""
+
+from .dynamics import DampedRotations, Dynamics, Linear, LinearSDE
+from .gaussian import LinearGaussianSSM
+from .structural import Autoregressive, LocalLevel, LocalTrend, Seasonal, Structural
+
+__all__ = ["Autoregressive", "DampedRotations", "Dynamics", "Linear", "LinearGaussianSSM", "LinearSDE", "LocalLevel", "LocalTrend", "Seasonal", "Structural"]
