@@ -28,8 +28,6 @@ class _ExpectationMaximisation(Climber):
             log_joint = smoothed.log_normaliser.sum() + model.log_prior(params)
             occupancy = smoothed.occupancy if isinstance(smoothed, Smoothed) else None
             return Evaluation(log_joint, smoothed.log_normaliser, model.m_step(params, data, smoothed), occupancy)
-                log_joint, smoothed.log_normaliser, model.m_step(params, data, smoothed), smoothed.occupancy if isinstance(smoothed, Smoothed) else None
-            )
 
         return jax.vmap(one)(point)
 

@@ -300,7 +300,7 @@ class Fit:
         self.model.check(data)
         found, log_likelihood = averaging.laws(self.model, self._draws(draws), data, question)
         _require_no_underflow(np.asarray(log_likelihood))
-        mask: np.ndarray = np.asarray(data.mask)
+        mask: Any = np.asarray(data.mask)
 
         def masked(values: jax.Array) -> np.ndarray:
             return np.where(mask.reshape(*mask.shape, *[1] * (values.ndim - 2)), np.asarray(values), np.nan)
