@@ -18,6 +18,7 @@ import latentgate.metrics as metrics
 from latentgate.data import Sequences
 from latentgate.kernels import Path as StatePath
 from latentgate.models import StateSpaceModel
+from latentgate.models.linear.base import LinearDynamicsModel
 
 from . import averaging, storage
 from .alignment import has_states, match_params, permute_states
@@ -196,6 +197,24 @@ class Fit:
         posterior = None if self.posterior is None else self.posterior.with_states(dims, order)
         return replace(self, params=permute_states(self.params, dims, order), restarts=restarts, posterior=posterior)
 
+    def canonical(self) -> Fit:
+        """The same fit with its latents in the basis to report, each restart in its own; for models whose latents have a free basis.
+
+        Raises:
+            ValueError: if the basis is not free, or the model has states instead of latents.
+        """
+        if not isinstance(self.model, LinearDynamicsModel):
+            raise ValueError(f"model: found {type(self.model).__name__}, expected one with linear latent dynamics, whose basis is free.")
+        restarts = [replace(record, params=self.model.canonical(record.params)) for record in self.restarts]
+        posterior = None
+        if self.posterior is not None:
+            model, draws = self.model, self.posterior.draws
+            shape = (self.posterior.num_chains, self.posterior.num_draws)
+            changed = [model.canonical({name: value[index] for name, value in draws.items()}) for index in np.ndindex(*shape)]
+            posterior = replace(self.posterior, draws={name: np.stack([one[name] for one in changed]).reshape(np.shape(draws[name])) for name in draws})
+        params = self.model.canonical(self.params) if posterior is None else {name: value.mean((0, 1)) for name, value in posterior.draws.items()}
+        return replace(self, params=params, restarts=restarts, posterior=posterior)
+
     def summary(self, data: Sequences | None = None) -> pd.DataFrame:
         """The fit in a table; how it ended is in the frame's `attrs`.
 
@@ -233,7 +252,8 @@ class Fit:
             with np.errstate(divide="ignore"):
                 columns["expected_stay_steps"] = 1 / (1 - stay)
         if data is not None:
-            columns["occupancy"] = np.nanmean(self.smooth(data).values.reshape(-1, len(columns["initial_probability"])), 0)
+            probabilities = np.asarray(self.smooth(data))
+            columns["occupancy"] = np.nanmean(probabilities.reshape(-1, len(columns["initial_probability"])), 0)
         frame = pd.DataFrame(columns, index=pd.RangeIndex(len(columns["initial_probability"]), name="state"))
         frame.attrs.update(attributes | histories)
         return frame

@@ -31,9 +31,14 @@ class Forward(NamedTuple):
         """The same as a table of all steps."""
         if self.last is None:
             return self
-        index = jnp.minimum(jnp.arange(num_steps), self.last)
-        table = self._replace(last=None)
-        return jax.tree.map(lambda leaf: jnp.take(leaf, index, axis=0), table)
+        steps = jnp.arange(num_steps)
+
+        def filled(leaf: Array) -> Array:
+            # A choice, not an index: it melts into what reads it, where XLA would copy the entries of every step.
+            early = (steps < self.last).reshape(-1, *[1] * (leaf.ndim - 1))
+            return jnp.where(early, leaf, at(leaf, self.last))
+
+        return jax.tree.map(filled, self._replace(last=None))
 
 
 def forward(chain: Chain, backend: str) -> Forward:

@@ -216,5 +216,9 @@ def _settling_backwards(chain: Chain, forward: Forward, lengths: Array | None) -
     seed = jnp.broadcast_to(after(steady[0], (ends - 1 - last)[None])[0], shape)
     _, _, transient = jax.lax.while_loop(lambda state: state[0] >= 0, early, (last - 1, seed, empty(shape)))
     steps = jnp.arange(num_steps).reshape(-1, *[1] * len(ends.shape))
-    late = tuple(after(table, ends - 1 - steps) for table in steady)
+    if lengths is None:
+        settled = (num_steps - 1 - steps >= reached)[..., None, None]
+        late = tuple(jnp.where(settled, at(table, reached), jnp.flip(table, 0)) for table in steady)
+    else:
+        late = tuple(after(table, ends - 1 - steps) for table in steady)
     return jax.tree.map(lambda transient, late: jnp.where((steps < last)[..., None, None], transient, late), transient, late)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+from collections.abc import Mapping
 from typing import Any
 
 import equinox as eqx
@@ -22,6 +23,7 @@ from ..base import Params, Prior, StateSpaceModel, split_keys, with_prefix, with
 from ..distributions import InverseWishart
 from ..emissions.checks import at_least
 from ..unconstrained import maximise
+from .canonical import canonical_basis, change_basis
 from .dynamics import NUMERICAL_STEPS, Dynamics, Edges, Linear, covariance_mode, flat
 from .moments import second_moments
 
@@ -190,6 +192,22 @@ class LinearDynamicsModel(StateSpaceModel):
             return self.dynamics.expected(params, data, smoothed) + beginning
 
         return maximise(expected, self.dynamics.priors(self.latent_dim), params, NUMERICAL_STEPS)
+
+    def canonical(self, params: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """The same model in the basis of latents to report: see `latentgate.models.linear.canonical.canonical_basis`.
+
+        Raises:
+            ValueError: if the latents' basis is not free: dynamics other than `Linear()` with full noise, a given first law, or a given emission matrix.
+        """
+        free = isinstance(self.dynamics, Linear) and self.dynamics.matrix is None and self.dynamics.noise == "full"
+        if not free or self.initial not in ("free", "stationary") or "emission.matrix" not in params:
+            raise ValueError("model: found latents whose basis is fixed by its structure, expected free linear dynamics and a free emission matrix.")
+        matrix = np.asarray(params["emission.matrix"], float)
+        if "emission.covariance" in params:
+            precision = np.linalg.inv(np.asarray(params["emission.covariance"], float))
+        else:
+            precision = np.diag(1 / np.asarray(params.get("emission.variances", np.ones(len(matrix))), float))
+        return change_basis(params, canonical_basis(matrix, np.asarray(params["dynamics.covariance"], float), precision))
 
     def simulate(self, key: Array, params: Params, lengths, inputs=None, times=None) -> tuple[Sequences, list[np.ndarray]]:
         """Draws sequences from the model.
