@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOMES = {
+    "DiscriminativeKalmanFilter": "latentgate.decoding",
+    "KalmanDecoder": "latentgate.decoding",
+    "WienerFilter": "latentgate.decoding",
     "EM": "latentgate.inference",
     "MAP": "latentgate.inference",
     "NUTS": "latentgate.inference",
@@ -22,12 +25,14 @@ _HOMES = {
     "fit": "latentgate.inference",
     "HMM": "latentgate.models",
     "LinearGaussianSSM": "latentgate.models",
+    "PoissonLDS": "latentgate.models",
     "RecordingUnavailable": "latentgate.data",
     "Sequences": "latentgate.data",
     "load": "latentgate.data",
 }
 _MODULES = {
     "basis": "latentgate.models.basis",
+    "decoding": "latentgate.decoding",
     "dynamics": "latentgate.models.linear",
     "emissions": "latentgate.models.emissions",
     "filters": "latentgate.filters",
@@ -45,10 +50,11 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from latentgate import filters, kernels, metrics, plotting
+    from latentgate import decoding, filters, kernels, metrics, plotting
     from latentgate.data import RecordingUnavailable, Sequences, load, simulators
+    from latentgate.decoding import DiscriminativeKalmanFilter, KalmanDecoder, WienerFilter
     from latentgate.inference import EM, MAP, NUTS, SVI, Fit, NonFiniteLikelihoodError, Outcome, cross_validate, fit
-    from latentgate.models import HMM, LinearGaussianSSM, basis, emissions, priors, transitions
+    from latentgate.models import HMM, LinearGaussianSSM, PoissonLDS, basis, emissions, priors, transitions
     from latentgate.models import linear as dynamics
 
 

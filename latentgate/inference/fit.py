@@ -168,10 +168,13 @@ class Fit:
         self.model.check(data)
         lengths = [int(length) for length in data.lengths]
         inputs = {name: [np.asarray(rows)[i, :n] for i, n in enumerate(lengths)] for name, rows in data.inputs.items()} or None
+        options: dict[str, Any] = {}
+        if data.times is not None and isinstance(self.model, LinearDynamicsModel):
+            options["times"] = [np.asarray(data.times)[i, :n] for i, n in enumerate(lengths)]
         drawn = np.full((num_samples, *np.shape(data.values)), np.nan)
         parameters = _spread(self._draws(None), num_samples)
         for index, key in enumerate(jax.random.split(jax.random.key(seed), num_samples)):
-            simulated, _ = self.model.simulate(key, {name: value[index] for name, value in parameters.items()}, lengths, inputs)
+            simulated, _ = self.model.simulate(key, {name: value[index] for name, value in parameters.items()}, lengths, inputs, **options)
             drawn[index] = np.where(np.asarray(data.mask)[..., None], simulated.values, np.nan)
         return xr.DataArray(drawn, dims=("draw", "sequence", "time", "feature"), name="posterior_predictive")
 

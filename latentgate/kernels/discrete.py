@@ -20,7 +20,7 @@ from . import derivative, paths, posterior
 from .batching import natively_batched
 from .posterior import Filtered, Smoothed
 from .semirings import SEMIRINGS
-from .shapes import checked_lengths, fits
+from .shapes import check_lengths, fits
 
 BACKENDS = ("auto", "sequential", "associative")
 
@@ -236,5 +236,6 @@ def _checked(log_initial, log_transitions, log_nodes, lengths, semiring: str, ba
             f"log_nodes {log_nodes.shape}."
         )
     if lengths is not None:
-        lengths = checked_lengths(lengths, batch, num_steps)
+        check_lengths(lengths, batch, num_steps)
+        lengths = jnp.broadcast_to(jnp.asarray(lengths), batch)
     return log_initial, log_transitions, log_nodes, lengths

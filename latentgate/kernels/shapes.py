@@ -2,7 +2,6 @@
 
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
 from jax.core import Tracer
 from jax.typing import ArrayLike
 
@@ -14,19 +13,19 @@ def fits(found: tuple[int, ...], wanted: tuple[int, ...], exact: int) -> bool:
     return all(a in (1, b) for a, b in zip(found[::-1], wanted[::-1], strict=False))
 
 
-def checked_lengths(lengths: ArrayLike, batch: tuple[int, ...], num_steps: int) -> Array:
-    """Real steps of each sequence, [...].
+def dtype_of(array: ArrayLike) -> np.dtype:
+    """Its type, also where its values are not known."""
+    found = getattr(array, "dtype", None)
+    return np.asarray(array).dtype if found is None else found
 
-    Raises:
-        ValueError: if they are no integers, not one a sequence, or (where known) out of range.
-    """
+
+def check_lengths(lengths: ArrayLike, batch: tuple[int, ...], num_steps: int) -> None:
+    """Raises ValueError if lengths are no integers, not one a sequence, or (where known) out of range."""
     if not isinstance(lengths, Tracer):
         found = np.asarray(lengths)
         if found.size and (found.min() < 1 or found.max() > num_steps):
             raise ValueError(f"lengths: found values from {found.min()} to {found.max()}, expected 1 to T = {num_steps}.")
-    lengths = jnp.asarray(lengths)
-    if not jnp.issubdtype(lengths.dtype, jnp.integer):
-        raise ValueError(f"lengths: found {lengths.dtype}, expected integers.")
-    if not fits(lengths.shape, batch, 0):
-        raise ValueError(f"lengths: found shape {lengths.shape}, expected one integer a sequence, {batch}.")
-    return jnp.broadcast_to(lengths, batch)
+    if not jnp.issubdtype(dtype_of(lengths), jnp.integer):
+        raise ValueError(f"lengths: found {dtype_of(lengths)}, expected integers.")
+    if not fits(np.shape(lengths), batch, 0):
+        raise ValueError(f"lengths: found shape {np.shape(lengths)}, expected one integer a sequence, {batch}.")

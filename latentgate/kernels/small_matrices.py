@@ -117,13 +117,15 @@ def square_root(matrices: Array) -> Array:
     size = rest.shape[-1]
     diagonal = jnp.diagonal(rest, axis1=-2, axis2=-1)
     rounding = 8 * size * jnp.finfo(rest.dtype).eps * jnp.max(jnp.abs(diagonal), -1)
+    # A pivot that is only the rounding of what was taken from it would blow up the rounding beside it.
+    smallest = 8 * size * jnp.finfo(rest.dtype).eps * diagonal
 
     def column(j, carry):
         rest, root, valid = carry
         diagonal = jnp.diagonal(rest, axis1=-2, axis2=-1)
         largest = jnp.argmax(diagonal, -1, keepdims=True)
         pivot = jnp.take_along_axis(diagonal, largest, -1)
-        positive = pivot > 0
+        positive = pivot > jnp.maximum(jnp.take_along_axis(smallest, largest, -1), 0.0)
         scale = jnp.where(positive, 1 / jnp.sqrt(jnp.where(positive, pivot, 1.0)), 0.0)
         entries = jnp.take_along_axis(rest, largest[..., None], -1)[..., 0] * scale
         # What remains is positive semidefinite up to rounding, unless the matrix was not; entries that should vanish are then no larger than that.

@@ -5,6 +5,6 @@ from numpyro import distributions as _distributions  # noqa: F401
 
 from .base import StateSpaceModel
 from .hmm import HMM
-from .linear import LinearGaussianSSM
+from .linear import LinearGaussianSSM, PoissonLDS
 
-__all__ = ["HMM", "LinearGaussianSSM", "StateSpaceModel"]
+__all__ = ["HMM", "LinearGaussianSSM", "PoissonLDS", "StateSpaceModel"]

@@ -85,10 +85,11 @@ def _restore(cls: type, fields: dict) -> eqx.Module:
 def _classes() -> dict[str, type]:
     from .base import Part, StateSpaceModel
     from .basis import Basis
+    from .linear.structural import Component
     from .priors import CouplingPrior
 
     found: dict[str, type] = {}
-    pending: list[type] = [Part, StateSpaceModel, Basis, CouplingPrior]
+    pending: list[type] = [Part, StateSpaceModel, Basis, Component, CouplingPrior]
     while pending:
         for cls in pending.pop().__subclasses__():
             if cls.__module__.startswith("latentgate."):

@@ -16,9 +16,14 @@ from jax import Array
 from jax.core import Tracer
 from jax.typing import ArrayLike
 
-from ..shapes import checked_lengths, fits
+from ..shapes import check_lengths, dtype_of, fits
 from ..small_matrices import cholesky, log_determinant, solve_triangular, square_root
 from .potentials import Chain, Nodes, Rows, Shifts, Whitened, apply, transposed
+
+# So many observations are handled row by row whatever the number of latents: a little slower, and exact for noise that is singular or very small.
+FEW_ROWS = 8
+# Matrices with more entries than this are not tested for being positive semidefinite before they are used: the answer is NaN then, too.
+_CHEAP_TO_TEST = 4096
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=["values", "matrix", "bias", "covariance", "variances", "observed"], meta_fields=[])
@@ -108,7 +113,7 @@ def chain_of(arrays: Arrays, form: str) -> Chain:
     bias = time_first(arrays.bias, 1, edge=True)
     shape = jnp.broadcast_shapes(bias.shape[1:], arrays.initial_mean.shape)
     bias = jnp.concatenate([jnp.broadcast_to(arrays.initial_mean, (1, *shape)), jnp.broadcast_to(bias, (num_steps - 1, *shape))])
-    laid = _nodes(nodes, form, time_first)
+    laid = _nodes(nodes, form, arrays.lengths, time_first)
     if isinstance(laid, Rows):
         row_matrix, row_noise = laid.matrix, laid.root
     else:
@@ -126,18 +131,18 @@ def chain_of(arrays: Arrays, form: str) -> Chain:
     )
 
 
-def _nodes(nodes: Seen | Told, form: str, time_first) -> Nodes:
+def _nodes(nodes: Seen | Told, form: str, lengths: Array | None, time_first) -> Nodes:
     if isinstance(nodes, Told):
         return Shifts(time_first(nodes.precision, 2), time_first(nodes.shift, 1), time_first(nodes.log_constant, 0))
     if in_rows(nodes, form):
         return rows_of(*seen_rows(nodes), time_first)
-    return whitened_of(nodes, time_first)
+    return whitened_of(without_padding(nodes, lengths), time_first)
 
 
 def in_rows(nodes: Seen, form: str) -> bool:
     """Whether observations are handled row by row: where there are no more of them than latents, or where it is asked for."""
     num_rows, size = nodes.matrix.shape[-2:]
-    return form == "square_root" or (form == "auto" and num_rows <= size)
+    return form == "square_root" or (form == "auto" and num_rows <= max(size, FEW_ROWS))
 
 
 def seen_rows(nodes: Seen) -> tuple[Array, Array, Array, Array]:
@@ -157,6 +162,22 @@ def rows_of(matrix: Array, noise: Array, values: Array, count: Array, time_first
     """Nodes of the rows that `seen_rows` gives."""
     noise = time_first(noise, 2, padding=jnp.eye(noise.shape[-1], dtype=noise.dtype))
     return Rows(time_first(matrix, 2), square_root(noise), time_first(values, 1), time_first(count, 0))
+
+
+def without_padding(nodes: Seen, lengths: Array | None) -> Seen:
+    """The same observations; noise that is given per step is one at padding and at missing entries, so that whatever stands there has no derivative either."""
+    matrix, noise, values, observed = nodes
+    diagonal = noise.ndim == values.ndim
+    kept = observed
+    if lengths is not None:
+        real = (jnp.arange(values.shape[-2]) < lengths[..., None])[..., None]
+        values = jnp.where(real, values, 0.0)
+        matrix = matrix if matrix.shape[-3] == 1 else jnp.where(real[..., None], matrix, 0.0)
+        kept = jnp.broadcast_to(real, values.shape) if observed is None else observed & real
+    if kept is not None and noise.shape[-2 if diagonal else -3] > 1:
+        both = kept if diagonal else kept[..., :, None] & kept[..., None, :]
+        noise = jnp.where(both, noise, 1.0 if diagonal else jnp.eye(noise.shape[-1], dtype=noise.dtype))
+    return Seen(matrix, noise, values, observed)
 
 
 def whitened_of(nodes: Seen, time_first) -> Whitened:
@@ -199,8 +220,8 @@ def _weighted_squares(matrix: Array, weights: Array) -> Array:
     return jnp.einsum("...ni,...n,...nj->...ij", matrix, weights, matrix)
 
 
-def checked(initial_mean, initial_covariance, matrix, bias, covariance, nodes, lengths) -> Arrays:
-    """The chain laid out.
+def check(initial_mean, initial_covariance, matrix, bias, covariance, nodes, lengths) -> None:
+    """Reads shapes and, where they are known and small, values.
 
     Raises:
         ValueError: if shapes do not fit together, covariances are not positive semidefinite, or lengths are out of range.
@@ -208,100 +229,127 @@ def checked(initial_mean, initial_covariance, matrix, bias, covariance, nodes, l
     """
     if not isinstance(nodes, Observations | Information):
         raise TypeError(f"nodes: found {type(nodes).__name__}, expected Observations or Information.")
-    given = [initial_mean, initial_covariance, matrix, covariance, *jax.tree.leaves((bias, nodes))]
-    floats = [jnp.asarray(x) for x in given if not jnp.issubdtype(jnp.asarray(x).dtype, jnp.bool_)]
-    dtype = jnp.result_type(jnp.float32, *floats)
-    data, name = (nodes.values, "values") if isinstance(nodes, Observations) else (nodes.shift, "shift")
-    data = jnp.asarray(data, dtype)
-    if data.ndim < 2 or 0 in data.shape[-2:]:
-        raise ValueError(f"{name}: found shape {data.shape}, expected [..., T, {'N' if name == 'values' else 'd'}] with at least one step and one column.")
-    *batch, num_steps, _ = data.shape
-    batch = tuple(batch)
-    size = jnp.shape(matrix)[-1] if jnp.ndim(matrix) else 0
-    layout = _Layout(batch, num_steps, dtype)
-    laid_edges = layout.place("matrix", matrix, (size, size), "d, d", edge=True)
-    laid_bias = layout.place("bias", jnp.zeros(size) if bias is None else bias, (size,), "d", edge=True)
-    laid_noise = layout.place("covariance", covariance, (size, size), "d, d", edge=True)
-    mean = layout.place("initial_mean", initial_mean, (size,), "d", per_step=False)
-    first = layout.place("initial_covariance", initial_covariance, (size, size), "d, d", per_step=False)
+    observing = isinstance(nodes, Observations)
+    name, data = ("values", nodes.values) if observing else ("shift", nodes.shift)
+    shape = np.shape(data)
+    if len(shape) < 2 or 0 in shape[-2:]:
+        raise ValueError(f"nodes.{name}: found shape {shape}, expected [..., T, {'N' if observing else 'd'}] with at least one step and one column.")
+    *batch, num_steps, columns = shape
+    # The one that differs from the others is the one to name.
+    sizes = [np.shape(array)[-1] for array in (initial_mean, initial_covariance, matrix, covariance) if np.ndim(array)]
+    size = max(sizes, key=sizes.count, default=1)
+    layout = Layout(tuple(batch), num_steps)
+    layout.fit("initial_mean", initial_mean, (size,), "d", per_step=False)
+    layout.fit("initial_covariance", initial_covariance, (size, size), "d, d", per_step=False)
+    layout.fit("matrix", matrix, (size, size), "d, d", edge=True)
+    if bias is not None:
+        layout.fit("bias", bias, (size,), "d", edge=True)
+    layout.fit("covariance", covariance, (size, size), "d, d", edge=True)
     semidefinite("initial_covariance", initial_covariance)
     semidefinite("covariance", covariance)
     if lengths is not None:
-        lengths = checked_lengths(lengths, batch, num_steps)
-    laid_nodes = _laid_observations(nodes, data, layout, size) if isinstance(nodes, Observations) else _laid_information(nodes, data, layout, size)
-    return Arrays(mean, first, laid_edges, laid_bias, laid_noise, laid_nodes, lengths)
+        check_lengths(lengths, layout.batch, num_steps)
+    if isinstance(nodes, Observations):
+        _check_observations(nodes, layout, columns, size)
+    else:
+        if columns != size:
+            raise ValueError(f"nodes.shift: found shape {shape}, expected {(*batch, num_steps, size)}, one column for each latent.")
+        layout.fit("nodes.precision", nodes.precision, (size, size), "d, d")
+        semidefinite("nodes.precision", nodes.precision)
+        if nodes.log_constant is not None and np.shape(nodes.log_constant) != shape[:-1]:
+            raise ValueError(f"nodes.log_constant: found shape {np.shape(nodes.log_constant)}, expected one number a step, {shape[:-1]}.")
 
 
-@dataclass(frozen=True)
-class _Layout:
-    batch: tuple[int, ...]
-    num_steps: int
-    dtype: jnp.dtype
-
-    def place(self, name: str, array: ArrayLike, core: tuple[int, ...], letters: str, edge: bool = False, per_step: bool = True) -> Array:
-        """An array with all batch dimensions and, unless it belongs to no step, a time dimension."""
-        array = jnp.asarray(array, self.dtype)
-        num_steps = self.num_steps - edge
-        rank = len(core)
-        changing = per_step and array.ndim == len(self.batch) + 1 + rank
-        wanted = (*self.batch, num_steps, *core) if changing else (*self.batch, *core)
-        if not fits(array.shape, wanted, rank + changing):
-            ways = f"[{letters}] = {core}, one a sequence {(*self.batch, *core)}"
-            if per_step:
-                ways += f", or one a step {(*self.batch, num_steps, *core)}"
-            raise ValueError(f"{name}: found shape {array.shape}, expected {ways}.")
-        missing = len(wanted) - array.ndim
-        array = array.reshape(*[1] * missing, *array.shape)
-        if per_step and not changing:
-            array = jnp.expand_dims(array, -1 - rank)
-        if changing and num_steps == 0:
-            array = jnp.zeros((*array.shape[: len(self.batch)], 1, *core), self.dtype)
-        return array
-
-
-def _laid_observations(nodes: Observations, values: Array, layout: _Layout, size: int) -> Seen:
-    num_rows = values.shape[-1]
-    matrix = layout.place("nodes.matrix", nodes.matrix, (num_rows, size), "N, d")
+def _check_observations(nodes: Observations, layout: Layout, num_rows: int, size: int) -> None:
+    layout.fit("nodes.matrix", nodes.matrix, (num_rows, size), "N, d")
+    if nodes.bias is not None:
+        layout.fit("nodes.bias", nodes.bias, (num_rows,), "N")
     if (nodes.covariance is None) == (nodes.variances is None):
         found = "neither" if nodes.covariance is None else "both"
         raise ValueError(f"nodes: found {found} of covariance and variances, expected one of them for the noise of the observations.")
     if nodes.covariance is not None:
-        noise = layout.place("nodes.covariance", nodes.covariance, (num_rows, num_rows), "N, N")
+        layout.fit("nodes.covariance", nodes.covariance, (num_rows, num_rows), "N, N")
         semidefinite("nodes.covariance", nodes.covariance)
-    else:
-        assert nodes.variances is not None
-        noise = layout.place("nodes.variances", nodes.variances, (num_rows,), "N")
-        if not isinstance(nodes.variances, Tracer) and (np.asarray(nodes.variances) < 0).any():
-            raise ValueError(f"nodes.variances: found {np.asarray(nodes.variances).min():g}, expected variances, which are not negative.")
-    observed = None
+    elif nodes.variances is not None:
+        layout.fit("nodes.variances", nodes.variances, (num_rows,), "N")
     if nodes.observed is not None:
-        observed = jnp.asarray(nodes.observed)
-        if observed.dtype != jnp.bool_ or observed.shape != values.shape:
-            raise ValueError(f"nodes.observed: found {observed.dtype} {observed.shape}, expected bool {values.shape}, True where an entry is observed.")
-        values = jnp.where(observed, values, 0.0)
-    if nodes.bias is not None:
-        values = values - layout.place("nodes.bias", nodes.bias, (num_rows,), "N")
-    return Seen(matrix, noise, values, observed)
+        wanted, dtype = (*layout.batch, layout.num_steps, num_rows), dtype_of(nodes.observed)
+        if dtype != np.bool_ or np.shape(nodes.observed) != wanted:
+            raise ValueError(f"nodes.observed: found {dtype} {np.shape(nodes.observed)}, expected bool {wanted}, True where an entry is observed.")
 
 
-def _laid_information(nodes: Information, shift: Array, layout: _Layout, size: int) -> Told:
-    if shift.shape[-1] != size:
-        raise ValueError(f"nodes.shift: found {shift.shape[-1]} columns, expected as many as latents, d = {size}.")
-    precision = layout.place("nodes.precision", nodes.precision, (size, size), "d, d")
-    semidefinite("nodes.precision", nodes.precision)
-    constant = jnp.zeros(shift.shape[:-1], layout.dtype) if nodes.log_constant is None else jnp.asarray(nodes.log_constant, layout.dtype)
-    if constant.shape != shift.shape[:-1]:
-        raise ValueError(f"nodes.log_constant: found shape {constant.shape}, expected one number a step, {shift.shape[:-1]}.")
-    return Told(precision, shift, constant)
+def lay_out(initial_mean, initial_covariance, matrix, bias, covariance, nodes: Observations | Information, lengths) -> Arrays:
+    """A checked chain with all its dimensions; compiled."""
+    given = [initial_mean, initial_covariance, matrix, covariance, *jax.tree.leaves((bias, nodes))]
+    floats = [x for x in map(jnp.asarray, given) if not jnp.issubdtype(x.dtype, jnp.bool_)]
+    dtype = jnp.result_type(jnp.float32, *floats)
+    data = jnp.asarray(nodes.values if isinstance(nodes, Observations) else nodes.shift, dtype)
+    *batch, num_steps, _ = data.shape
+    size = jnp.shape(initial_mean)[-1]
+    layout = Layout(tuple(batch), num_steps)
+
+    def place(array: ArrayLike, rank: int, edge: bool = False, per_step: bool = True) -> Array:
+        return layout.place(jnp.asarray(array, dtype), rank, edge, per_step)
+
+    if isinstance(nodes, Observations):
+        observed = None if nodes.observed is None else jnp.asarray(nodes.observed)
+        values = data if observed is None else jnp.where(observed, data, 0.0)
+        if nodes.bias is not None:
+            values = values - place(nodes.bias, 1)
+        noise = place(nodes.covariance, 2) if nodes.covariance is not None else place(nodes.variances, 1)  # pyright: ignore[reportArgumentType]
+        laid = Seen(place(nodes.matrix, 2), noise, values, observed)
+    else:
+        constant = jnp.zeros(data.shape[:-1], dtype) if nodes.log_constant is None else jnp.asarray(nodes.log_constant, dtype)
+        laid = Told(place(nodes.precision, 2), data, constant)
+    return Arrays(
+        place(initial_mean, 1, per_step=False),
+        place(initial_covariance, 2, per_step=False),
+        place(matrix, 2, edge=True),
+        place(jnp.zeros(size) if bias is None else bias, 1, edge=True),
+        place(covariance, 2, edge=True),
+        laid,
+        None if lengths is None else jnp.broadcast_to(jnp.asarray(lengths), layout.batch),
+    )
+
+
+class Layout(NamedTuple):
+    """Dimensions of the data: batch [...], and time."""
+
+    batch: tuple[int, ...]
+    num_steps: int
+
+    def _changing(self, array: ArrayLike, rank: int, per_step: bool) -> bool:
+        return per_step and np.ndim(array) == len(self.batch) + 1 + rank
+
+    def fit(self, name: str, array: ArrayLike, core: tuple[int, ...], letters: str, edge: bool = False, per_step: bool = True) -> None:
+        """Raises ValueError unless an array is given once, once a sequence, or once a step."""
+        num_steps, rank = self.num_steps - edge, len(core)
+        changing = self._changing(array, rank, per_step)
+        wanted = (*self.batch, num_steps, *core) if changing else (*self.batch, *core)
+        if not fits(np.shape(array), wanted, rank + changing):
+            ways = f"[{letters}] = {core}" + (f", one a sequence {(*self.batch, *core)}" if self.batch else "")
+            ways += f", or one a step {(*self.batch, num_steps, *core)}" if per_step else ""
+            raise ValueError(f"{name}: found shape {np.shape(array)}, expected {ways}.")
+
+    def place(self, array: Array, rank: int, edge: bool, per_step: bool) -> Array:
+        """An array with all batch dimensions and, unless it belongs to no step, a time dimension."""
+        changing = self._changing(array, rank, per_step)
+        missing = len(self.batch) + rank + changing - array.ndim
+        array = array.reshape(*[1] * missing, *array.shape)
+        if per_step and not changing:
+            array = jnp.expand_dims(array, -1 - rank)
+        if changing and self.num_steps == edge:
+            return jnp.zeros((*array.shape[: len(self.batch)], 1, *array.shape[-rank:]), array.dtype)
+        return array
 
 
 def semidefinite(name: str, matrix: ArrayLike) -> None:
     """Raises ValueError if concrete matrices are not symmetric and positive semidefinite up to rounding; inside compiled code the answer is NaN instead."""
     if isinstance(matrix, Tracer):
         return
-    array = np.asarray(matrix)
-    if array.ndim < 2 or array.shape[-1] != array.shape[-2] or array.size == 0:
+    if np.size(matrix) > _CHEAP_TO_TEST or np.size(matrix) == 0:
         return
+    array = np.asarray(matrix)
     array = array.reshape(-1, *array.shape[-2:])
     array = array[np.isfinite(array).all((-2, -1))]
     if not len(array):

@@ -6,8 +6,10 @@ than the data have). Edge t leads from step t to t + 1, so there are T - 1 of th
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,17 +20,26 @@ from jax.typing import ArrayLike
 from .. import discrete
 from ..batching import natively_batched_tree
 from . import questions
-from .arrays import Arrays, Information, Observations, Seen, checked
+from .arrays import Information, Observations, Seen, check, lay_out
 from .questions import GaussianFiltered, GaussianSmoothed
 
 BACKENDS = discrete.BACKENDS
 FORMS = ("auto", "square_root", "information")
 
-_log_normaliser = jax.jit(questions.log_normaliser, static_argnums=(1, 2))
-_filtered = jax.jit(lambda arrays, *options: natively_batched_tree(questions.filtered, *options)(arrays), static_argnums=(1, 2))
-_smoothed = jax.jit(lambda arrays, *options: natively_batched_tree(questions.smoothed, *options)(arrays), static_argnums=(1, 2))
-_smoothed_means = jax.jit(lambda arrays, *options: natively_batched_tree(questions.smoothed_means, *options)(arrays), static_argnums=(1, 2))
-_sampled = jax.jit(questions.sampled, static_argnums=(2, 3, 4))
+
+def _compiled(question: Callable[..., Any]) -> Callable[..., Any]:
+    return jax.jit(lambda given, form, backend: question(lay_out(*given), form, backend), static_argnums=(1, 2))
+
+
+def _batched(question: Callable[..., Any]) -> Callable[..., Any]:
+    return _compiled(lambda arrays, *options: natively_batched_tree(question, *options)(arrays))
+
+
+_log_normaliser = _compiled(questions.log_normaliser)
+_filtered = _batched(questions.filtered)
+_smoothed = _batched(questions.smoothed)
+_smoothed_means = _batched(questions.smoothed_means)
+_sampled = jax.jit(lambda key, given, *options: questions.sampled(key, lay_out(*given), *options), static_argnums=(2, 3, 4))
 
 
 @partial(
@@ -54,8 +65,9 @@ class GaussianChain:
         nodes: `Observations` or `Information`.
         lengths: real steps of each sequence, [...]; all T if None. What lies beyond has no influence.
         form: of observations. "square_root": as they are, in one orthogonal triangularisation with the prediction, for noise of any covariance;
-            "information": as precision and shift, d x d however many features, for noise of regular covariance; "auto": the first where there are
-            no more features than latents, else the second. Predicted covariances are carried as roots in either.
+            "information": as precision and shift, d x d however many features, for noise of regular covariance that is not smaller than what is
+            predicted by more than half the digits; "auto": the first where there are no more features than latents, or few (8), else the second.
+            Covariances are carried as roots in either.
         backend: "auto" (sequential on CPU, associative elsewhere), "sequential" or "associative".
 
     Example:
@@ -78,12 +90,13 @@ class GaussianChain:
     form: str = field(default="auto")
     backend: str = field(default="auto")
 
-    def _checked(self) -> tuple[Arrays, str, str]:
+    def _checked(self) -> tuple[Any, str, str]:
         for name, found, known in (("form", self.form, FORMS), ("backend", self.backend, BACKENDS)):
             if found not in known:
                 raise ValueError(f"{name}: found {found!r}, expected one of {', '.join(map(repr, known))}.")
-        arrays = checked(self.initial_mean, self.initial_covariance, self.matrix, self.bias, self.covariance, self.nodes, self.lengths)
-        return arrays, self.form, discrete.resolve(self.backend)
+        given = (self.initial_mean, self.initial_covariance, self.matrix, self.bias, self.covariance, self.nodes, self.lengths)
+        check(*given)
+        return given, self.form, discrete.resolve(self.backend)
 
     def log_normaliser(self) -> Array:
         """Log of the integral over all paths, [...]: the log-likelihood, where nodes are observations.
@@ -116,8 +129,8 @@ class GaussianChain:
         """
         if num_samples is not None and (isinstance(num_samples, bool) or not isinstance(num_samples, int | np.integer) or num_samples < 1):
             raise ValueError(f"num_samples: found {num_samples!r}, expected an integer of at least 1, or None for one draw without a new dimension.")
-        arrays, form, backend = self._checked()
-        drawn = _sampled(key, arrays, 1 if num_samples is None else int(num_samples), form, backend)
+        given, form, backend = self._checked()
+        drawn = _sampled(key, given, 1 if num_samples is None else int(num_samples), form, backend)
         return drawn[0] if num_samples is None else drawn
 
 
@@ -131,8 +144,9 @@ def expected_log_density(nodes: Observations, means: ArrayLike, covariances: Arr
         lengths: real steps of each sequence, [...]; all if None.
     """
     means = jnp.asarray(means)
-    size = means.shape[-1]
-    identity = jnp.eye(size, dtype=means.dtype)
-    arrays = checked(jnp.zeros(size, means.dtype), identity, identity, None, identity, nodes, lengths)
+    identity = jnp.eye(means.shape[-1], dtype=means.dtype)
+    given = (jnp.zeros(means.shape[-1], means.dtype), identity, identity, None, identity, nodes, lengths)
+    check(*given)
+    arrays = lay_out(*given)
     assert isinstance(arrays.nodes, Seen)
     return questions.expected_log_density(arrays.nodes, means, jnp.asarray(covariances), arrays.lengths)

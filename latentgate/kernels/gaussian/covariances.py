@@ -29,14 +29,15 @@ class Forward(NamedTuple):
 
     def every_step(self, num_steps: int) -> Forward:
         """The same as a table of all steps."""
-        if self.last is None:
+        last = self.last
+        if last is None:
             return self
         steps = jnp.arange(num_steps)
 
         def filled(leaf: Array) -> Array:
             # A choice, not an index: it melts into what reads it, where XLA would copy the entries of every step.
-            early = (steps < self.last).reshape(-1, *[1] * (leaf.ndim - 1))
-            return jnp.where(early, leaf, at(leaf, self.last))
+            early = (steps < last).reshape(-1, *[1] * (leaf.ndim - 1))
+            return jnp.where(early, leaf, at(leaf, last))
 
         return jax.tree.map(filled, self._replace(last=None))
 

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from ..small_matrices import solve_triangular, triangularise
 from ..sums import compensated_sum
 from .covariances import Forward, matrix_into
 from .potentials import Chain, apply, apply_transposed, at, transposed
@@ -114,7 +115,52 @@ def backward(chain: Chain, forward: Forward, filtering: Filtering, lengths: Arra
     """Smoothed moments of every step."""
     adjoint, means = backward_means(chain, forward, filtering, backend)
     second = _settling_backwards(chain, forward, lengths) if forward.last is not None else _step_by_step_backwards(chain, forward, backend)
-    return Backward(adjoint, means, *second)
+    return _resolved(chain, forward, filtering, Backward(adjoint, means, *second))
+
+
+def _resolved(chain: Chain, forward: Forward, filtering: Filtering, behind: Backward) -> Backward:
+    """The same, where the future tells far more than the past: there P - P N P loses what it subtracts, as after a near-diffuse start.
+
+    Such steps take the form of Rauch, Tung and Striebel, made of sums alone, wherever the predicted covariance is regular enough to divide by. Looking for
+    them is cheap; the second pass is only run where there are any.
+    """
+    if chain.num_steps == 1:
+        return behind
+    full = forward.every_step(chain.num_steps)
+    least = 64 * float(jnp.finfo(behind.means.dtype).eps) ** 0.5
+    before, after = (jnp.diagonal(array, axis1=-2, axis2=-1) for array in (full.gains.covariance, behind.covariances))
+    doubtful = jnp.any(after < least * before, -1)[:-1]
+    if chain.active is not None:
+        doubtful = doubtful & chain.active[1:]
+
+    def rerun(behind: Backward) -> Backward:
+        size = before.shape[-1]
+        root = full.gains.root[:-1]
+        above = jnp.concatenate([chain.matrix @ root, jnp.broadcast_to(chain.noise, root.shape)], -1)
+        joint = triangularise(jnp.concatenate([above, jnp.concatenate([root, jnp.zeros_like(root)], -1)], -2))
+        predicted, shared, left = joint[..., :size, :size], joint[..., size:, :size], joint[..., size:, size:]
+        pivots = jnp.abs(jnp.diagonal(predicted, axis1=-2, axis2=-1))
+        regular = jnp.all(pivots > least * jnp.sqrt((predicted**2).sum(-1)), -1)
+        gain = transposed(solve_triangular(jnp.where(regular[..., None, None], predicted, jnp.eye(size, dtype=predicted.dtype)), transposed(shared), True))
+        wanted = doubtful & regular
+
+        def step(later: tuple[Array, Array], now):
+            mean, covariance = later
+            wanted, gain, left, filtered, predicted, own_mean, own_covariance, own_lag = now
+            lag = gain @ covariance
+            mean = jnp.where(wanted[..., None], filtered + apply(gain, mean - predicted), own_mean)
+            covariance = jnp.where(wanted[..., None, None], left @ transposed(left) + lag @ transposed(gain), own_covariance)
+            return (mean, covariance), (mean, covariance, jnp.where(wanted[..., None, None], lag, own_lag))
+
+        each = (wanted, gain, left, filtering.means[:-1], filtering.predicted[1:], behind.means[:-1], behind.covariances[:-1], behind.lagged[:-1])
+        means, covariances, lagged = jax.lax.scan(step, (behind.means[-1], behind.covariances[-1]), each, reverse=True)[1]
+        return behind._replace(
+            means=jnp.concatenate([means, behind.means[-1:]]),
+            covariances=jnp.concatenate([covariances, behind.covariances[-1:]]),
+            lagged=jnp.concatenate([lagged, behind.lagged[-1:]]),
+        )
+
+    return jax.lax.cond(jnp.any(doubtful), rerun, lambda behind: behind, behind)
 
 
 def _step_by_step_backwards(chain: Chain, forward: Forward, backend: str) -> tuple[Array, Array, Array]:

@@ -86,7 +86,7 @@ class Shifts(NamedTuple):
         slope = self.shift - curved
         gradient = apply_transposed(gains.closed, slope)
         value = self.log_constant + (means * (self.shift - 0.5 * curved)).sum(-1)
-        return gradient, value + 0.5 * (slope * apply(gains.covariance, slope)).sum(-1) - gains.log_volume
+        return gradient, value + 0.5 * (apply_transposed(gains.root, slope) ** 2).sum(-1) - gains.log_volume
 
 
 class Whitened(NamedTuple):
@@ -125,7 +125,7 @@ class Whitened(NamedTuple):
         slope = self.slope(residual)
         gradient = apply_transposed(gains.closed, slope)
         value = self.log_density - 0.5 * (residual**2).sum(-1)
-        return gradient, value + 0.5 * (slope * apply(gains.covariance, slope)).sum(-1) - gains.log_volume
+        return gradient, value + 0.5 * (apply_transposed(gains.root, slope) ** 2).sum(-1) - gains.log_volume
 
 
 Nodes = Rows | Shifts | Whitened

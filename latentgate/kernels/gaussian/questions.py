@@ -22,7 +22,7 @@ from jax.custom_derivatives import SymbolicZero
 from ..batching import natively_batched_tree
 from ..small_matrices import square_root
 from ..sums import summed_outer_product
-from .arrays import Arrays, Seen, Told, chain_of, in_rows, seen_rows, whitened_of
+from .arrays import Arrays, Seen, Told, chain_of, in_rows, seen_rows, whitened_of, without_padding
 from .covariances import Forward, forward, matrix_into
 from .means import Backward, Filtering, affine_scan, backward, backward_means, filter_means
 from .potentials import Chain, Rows, Shifts, apply, apply_transposed, transposed
@@ -248,7 +248,7 @@ def _told_by(nodes: Seen, moved: Seen, smoothed_moments: tuple[Array, Array], le
 
 def expected_log_density(nodes: Seen, means: Array, covariances: Array, lengths: Array | None) -> Array:
     """Expected log-density of observations where each latent is normal with these moments, [...]."""
-    white = whitened_of(nodes, lambda array, rank: jnp.moveaxis(array, -1 - rank, 0))
+    white = whitened_of(without_padding(nodes, lengths), lambda array, rank: jnp.moveaxis(array, -1 - rank, 0))
     residual = white.residual(jnp.moveaxis(means, -2, 0))
     spread = jnp.sum(white.precision * jnp.moveaxis(covariances, -3, 0), (-1, -2))
     density = white.log_density - 0.5 * ((residual**2).sum(-1) + spread)

@@ -66,9 +66,11 @@ class LinearDynamicsModel(StateSpaceModel):
             mean, covariance = initial
             mean = np.broadcast_to(np.asarray(mean, float), (size,))
             covariance = np.asarray(covariance, float)
-            covariance = covariance * np.eye(size) if covariance.ndim == 0 else np.broadcast_to(covariance, (size, size))
+            covariance = covariance * np.eye(size) if covariance.ndim == 0 else covariance.reshape(size, size)
         except (TypeError, ValueError) as error:
             raise ValueError(f"initial: found {initial!r}, expected 'free', 'stationary' or (mean [{size}], covariance [{size}, {size}]).") from error
+        if not (np.isfinite(mean).all() and np.isfinite(covariance).all() and np.allclose(covariance, covariance.T, rtol=1e-6, atol=0.0)):
+            raise ValueError(f"initial: found {initial!r}, expected finite numbers and a symmetric covariance.")
         if np.linalg.eigvalsh(covariance).min() < 0:
             raise ValueError(f"initial: found a covariance with eigenvalue {np.linalg.eigvalsh(covariance).min():.3g}, expected a positive semidefinite one.")
         return size, dynamics, (mean, covariance)

@@ -20,7 +20,7 @@ from latentgate.kernels.small_matrices import cholesky, log_determinant, solve_p
 from ..base import Params, Part, Prior, with_shape
 from ..distributions import InverseWishart, numbers_of, positive_definite
 from ..emissions.base import check_inputs
-from ..emissions.checks import at_least, prior_or
+from ..emissions.checks import at_least, prior_or, refuse_idle_prior
 from ..unconstrained import maximise
 from .moments import EdgeMoments, edge_moments, regression, residual_moment, second_moments
 
@@ -71,13 +71,18 @@ class Dynamics(Part):
         raise NotImplementedError
 
 
-def checked_prior(name: str, prior: dist.Distribution | None) -> dist.Distribution | None:
+def checked_prior(name: str, prior: dist.Distribution | None, noise: str = "diagonal") -> dist.Distribution | None:
     """The prior, or None for none.
 
     Raises:
-        ValueError: unless it is a numpyro distribution or None.
+        ValueError: unless it is a numpyro distribution or None, and one of matrices where the noise is "full".
     """
-    return None if prior is None else prior_or(name, prior, prior)
+    if prior is None:
+        return None
+    checked = prior_or(name, prior, prior)
+    if noise == "full" and len(checked.event_shape) != 2:
+        raise ValueError(f"{name}: found {type(prior).__name__}, expected a law of covariance matrices with noise='full', for example InverseWishart.")
+    return checked
 
 
 def flat(support: constraints.Constraint, shape: tuple[int, ...]) -> dist.Distribution:
@@ -130,7 +135,7 @@ class Linear(ConstantDynamics):
         {'matrix': ('latent', 'previous_latent'), 'covariance': ('latent', 'latent_other')}
     """
 
-    matrix: np.ndarray | None
+    matrix: tuple[tuple[float | None, ...], ...] | None
     bias: bool
     noise: str
     num_inputs: int
@@ -151,14 +156,17 @@ class Linear(ConstantDynamics):
             raise ValueError(f"noise: found {noise!r}, expected 'full' or 'diagonal'.")
         if matrix is not None:
             matrix = np.asarray(matrix, float)
-            if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
-                raise ValueError(f"matrix: found shape {matrix.shape}, expected [d, d], with NaN where an entry is free.")
-        self.matrix = matrix
+            if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or np.isinf(matrix).any():
+                raise ValueError(f"matrix: found shape {matrix.shape}, expected finite numbers [d, d], with NaN where an entry is free.")
+        # Which entries are free decides shapes, so it must stay what compiled code is made for: an array here would be one of its arguments.
+        self.matrix = None if matrix is None else tuple(tuple(None if np.isnan(entry) else float(entry) for entry in row) for row in matrix)
         self.bias = bool(bias)
         self.noise = noise
         self.num_inputs = at_least("num_inputs", num_inputs, 0)
         self.matrix_prior = checked_prior("matrix_prior", matrix_prior)
-        self.covariance_prior = checked_prior("covariance_prior", covariance_prior)
+        self.covariance_prior = checked_prior("covariance_prior", covariance_prior, noise)
+        free = self._free()
+        refuse_idle_prior("matrix_prior", matrix_prior, free is None or len(free) > 0, "every entry of the matrix is given")
 
     @property
     def latent_dim(self) -> int | None:
@@ -167,7 +175,9 @@ class Linear(ConstantDynamics):
 
     def _free(self) -> np.ndarray | None:
         """Row and column of each free entry, [entry, 2]; None where all are free, under their own name."""
-        return None if self.matrix is None else np.argwhere(np.isnan(self.matrix))
+        if self.matrix is None:
+            return None
+        return np.array([(i, j) for i, row in enumerate(self.matrix) for j, entry in enumerate(row) if entry is None], int).reshape(-1, 2)
 
     def priors(self, num_states: int) -> dict[str, Prior]:
         """See `Part.priors`."""
@@ -233,7 +243,8 @@ class Linear(ConstantDynamics):
         if free is None:
             return params["matrix"]
         noise = params["covariance"] if self.noise == "full" else params["variances"]
-        whole = jnp.asarray(np.nan_to_num(np.asarray(self.matrix)), noise.dtype)
+        assert self.matrix is not None
+        whole = jnp.asarray([[entry or 0.0 for entry in row] for row in self.matrix], noise.dtype)
         return whole.at[free[:, 0], free[:, 1]].set(params["entries"]) if len(free) else whole
 
     def _parts(self, params: Params) -> tuple[Array, Array, Array]:
@@ -385,7 +396,8 @@ class LinearSDE(Dynamics):
         """Decay over some dozens of typical gaps."""
         times = jnp.asarray(data.times)
         dtype = jnp.asarray(data.values).dtype
-        gap = (times[:, -1] - times[:, 0]).sum() / jnp.asarray(data.lengths - 1).sum()
+        count = jnp.asarray(data.lengths - 1).sum()
+        gap = jnp.where(count > 0, (times[:, -1] - times[:, 0]).sum() / jnp.maximum(count, 1), 1.0).astype(dtype)
         rate = jnp.exp(jax.random.uniform(key, (num_states,), dtype, np.log(0.01), np.log(0.3))) / gap
         return {"drift": jnp.diag(-rate).astype(dtype), "diffusion": jnp.diag(2 * rate).astype(dtype)}
 

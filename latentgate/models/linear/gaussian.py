@@ -108,7 +108,7 @@ class LinearGaussianSSM(LinearDynamicsModel):
         self.bias = matrix is None if bias is None else bool(bias)
         self.num_inputs = at_least("num_inputs", num_inputs, 0)
         self.matrix_prior = checked_prior("matrix_prior", matrix_prior)
-        self.noise_prior = checked_prior("noise_prior", noise_prior)
+        self.noise_prior = checked_prior("noise_prior", noise_prior, noise)
         self.emission_priors()
 
     @property

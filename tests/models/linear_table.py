@@ -1,0 +1,104 @@
+"""One row of every kind of linear Gaussian model, with tiny ragged data: the table over which its laws and fits run."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro.distributions as dist
+
+import latentgate as lg
+
+LENGTHS = [12, 7, 10]
+NAN = np.nan
+
+
+class LinearRow(NamedTuple):
+    """A model with data.
+
+    Attributes:
+        model: the structure.
+        data: three sequences of `LENGTHS` steps.
+        noisy: latents whose edges have noise.
+        closed: whether its M-step has a closed form.
+    """
+
+    model: lg.LinearGaussianSSM
+    data: lg.Sequences
+    noisy: list[int]
+    closed: bool
+
+
+def linear_models() -> dict[str, LinearRow]:
+    """{name: row}."""
+    rng = np.random.default_rng(5)
+    inputs = [rng.normal(size=(length, 2)) for length in LENGTHS]
+    times = [np.cumsum(rng.gamma(2.0, 0.5, length)) for length in LENGTHS]
+    smooth = [np.cumsum(rng.normal(size=(length, 3)), 0) * 0.6 + rng.normal(size=(length, 3)) for length in LENGTHS]
+    holes = []
+    for array in smooth:
+        array = np.where(rng.random(array.shape) < 0.25, NAN, array)
+        array[3] = NAN
+        holes.append(array)
+    complete, missing = (lg.Sequences.from_arrays(arrays, inputs=inputs, times=times) for arrays in (smooth, holes))
+    single = lg.Sequences.from_arrays([array[:, :1] for array in holes])
+
+    def linear(*arguments, **options):
+        return lg.dynamics.Linear(*arguments, **options)
+
+    def model(dynamics, **options):
+        return lg.LinearGaussianSSM(2, 3, dynamics=dynamics, **options)
+
+    def structural(*components, **options):
+        return lg.LinearGaussianSSM(dynamics=lg.dynamics.Structural(*components, **options), initial=(0.0, 4.0), noise_prior=dist.InverseGamma(2.0, 1.0))
+
+    both = [0, 1]
+    some = lg.dynamics
+    wishart, gamma = dist.InverseWishart(5.0, scale_tril=jnp.array([[1.0, 0.0], [0.3, 0.8]])), dist.InverseGamma(3.0, 1.5)
+    rows = {
+        "free": (model(linear()), complete, both, True),
+        "free, missing": (model(linear(noise="diagonal")), missing, both, True),
+        "inputs": (model(linear(num_inputs=2), num_inputs=2), complete, both, True),
+        "inputs, missing, no biases": (model(linear(num_inputs=2, bias=False), num_inputs=2, bias=False), missing, both, True),
+        "conjugate priors": (model(linear(covariance_prior=wishart), noise_prior=gamma), missing, both, True),
+        "conjugate priors, diagonal": (model(linear(noise="diagonal", covariance_prior=gamma), initial=(0.5, 2.0)), complete, both, True),
+        "other priors": (
+            model(
+                linear(noise="diagonal", matrix_prior=dist.Normal(0.5, 0.3), covariance_prior=dist.LogNormal(-1.0, 0.5)),
+                matrix_prior=dist.Normal(0.0, 1.0),
+                noise_prior=dist.Gamma(3.0, 3.0),
+            ),
+            missing,
+            both,
+            False,
+        ),
+        "fixed entries": (model(linear([[NAN, 1.0], [0.0, NAN]], noise="diagonal", num_inputs=2), matrix=[[1.0, 0.0], [0.5, 1.0], [0.0, -1.0]]), missing, both, False),
+        "full noise": (model(linear(), noise="full", noise_prior=dist.InverseWishart(6.0, scale_tril=1.2 * jnp.eye(3)), num_inputs=2), complete, both, True),
+        "full noise, missing": (model(linear(bias=False), noise="full"), missing, both, False),
+        "stationary": (model(linear(bias=False), initial="stationary"), missing, both, False),
+        "rotations": (model(some.DampedRotations(), initial="stationary"), complete, both, False),
+        "differential equation": (model(some.LinearSDE()), missing, both, False),
+        "level": (structural(some.LocalLevel(), variance_prior=gamma), single, [0], True),
+        "structural": (structural(some.LocalTrend(level_noise=False), some.Autoregressive(2), some.Seasonal(3)), single, [1, 2, 4], True),
+    }
+    return {name: LinearRow(*row) for name, row in rows.items()}
+
+
+def start(row: LinearRow, seed: int = 1) -> dict[str, jax.Array]:
+    """Parameters away from the special values that `initialize` gives: no zero, no identity."""
+    rng = np.random.default_rng(seed)
+    params = row.model.initialize(jax.random.key(seed), row.data)
+    moved = {}
+    for name, value in params.items():
+        if name.endswith("covariance") or name.endswith("diffusion"):
+            root = rng.normal(size=value.shape) * 0.3 + np.eye(len(value))
+            moved[name] = jnp.asarray(np.asarray(value) @ root @ root.T if np.ndim(value) < 2 else root @ np.asarray(value) @ root.T)
+        elif name.endswith("variances"):
+            moved[name] = value * rng.uniform(0.5, 2.0, value.shape)
+        elif name in ("dynamics.damping", "dynamics.frequency"):
+            moved[name] = value * rng.uniform(0.7, 1.0, value.shape)
+        else:
+            moved[name] = value + 0.1 * rng.normal(size=value.shape)
+    return moved
