@@ -170,7 +170,9 @@ def _run_block(climber: Climber, model: StateSpaceModel, data: Sequences, state:
         fell = result.log_joint < state.best_log_joint - 64 * eps * scale
         settled = result.log_joint - state.best_log_joint <= jnp.maximum(tolerance, 2 * eps) * scale
         broken = jnp.where(jnp.isnan(total), CODES[Outcome.UNDERFLOW], CODES[Outcome.NOT_FINITE])
-        verdict = jnp.where(fell, CODES[Outcome.DECREASED], jnp.where(settled, CODES[Outcome.CONVERGED], state.status))
+        # An approximate log-likelihood need not rise under EM; where it falls, the climb is over, and its best point is kept.
+        fallen = Outcome.CONVERGED if getattr(model, "approximate", False) else Outcome.DECREASED
+        verdict = jnp.where(fell, CODES[fallen], jnp.where(settled, CODES[Outcome.CONVERGED], state.status))
         status = jnp.where(running, jnp.where(finite, verdict, broken), state.status).astype(jnp.int32)
         bad = jnp.argmax(~jnp.isfinite(result.log_likelihood), -1)
         has_bad = running & ~jnp.isfinite(total)

@@ -58,15 +58,17 @@ def linear_models() -> dict[str, LinearRow]:
     some = lg.dynamics
     wishart, gamma = dist.InverseWishart(5.0, scale_tril=jnp.array([[1.0, 0.0], [0.3, 0.8]])), dist.InverseGamma(3.0, 1.5)
     rows = {
-        "free": (model(linear()), complete, both, True),
-        "free, missing": (model(linear(noise="diagonal")), missing, both, True),
-        "inputs": (model(linear(num_inputs=2), num_inputs=2), complete, both, True),
-        "inputs, missing, no biases": (model(linear(num_inputs=2, bias=False), num_inputs=2, bias=False), missing, both, True),
+        "free": (model(linear(num_inputs=2, noise="diagonal", bias=False), num_inputs=2, bias=False), missing, both, True),
         "conjugate priors": (model(linear(covariance_prior=wishart), noise_prior=gamma), missing, both, True),
-        "conjugate priors, diagonal": (model(linear(noise="diagonal", covariance_prior=gamma), initial=(0.5, 2.0)), complete, both, True),
+        "given": (
+            model(linear(noise="diagonal", covariance_prior=gamma), initial=(0.5, 2.0), matrix=[[1.0, 0.0], [0.5, 1.0], [0.0, -1.0]], bias=True),
+            complete,
+            both,
+            True,
+        ),
         "other priors": (
             model(
-                linear(noise="diagonal", matrix_prior=dist.Normal(0.5, 0.3), covariance_prior=dist.LogNormal(-1.0, 0.5)),
+                linear([[NAN, 1.0], [0.0, NAN]], noise="diagonal", num_inputs=2, matrix_prior=dist.Normal(0.5, 0.3), covariance_prior=dist.LogNormal(-1.0, 0.5)),
                 matrix_prior=dist.Normal(0.0, 1.0),
                 noise_prior=dist.Gamma(3.0, 3.0),
             ),
@@ -74,14 +76,16 @@ def linear_models() -> dict[str, LinearRow]:
             both,
             False,
         ),
-        "fixed entries": (model(linear([[NAN, 1.0], [0.0, NAN]], noise="diagonal", num_inputs=2), matrix=[[1.0, 0.0], [0.5, 1.0], [0.0, -1.0]]), missing, both, False),
-        "full noise": (model(linear(), noise="full", noise_prior=dist.InverseWishart(6.0, scale_tril=1.2 * jnp.eye(3)), num_inputs=2), complete, both, True),
-        "full noise, missing": (model(linear(bias=False), noise="full"), missing, both, False),
-        "stationary": (model(linear(bias=False), initial="stationary"), missing, both, False),
+        "full noise": (model(linear(num_inputs=2), noise="full", noise_prior=dist.InverseWishart(6.0, scale_tril=1.2 * jnp.eye(3)), num_inputs=2), complete, both, True),
+        "full noise, missing": (model(linear(bias=False), initial="stationary", noise="full"), missing, both, False),
         "rotations": (model(some.DampedRotations(), initial="stationary"), complete, both, False),
         "differential equation": (model(some.LinearSDE()), missing, both, False),
-        "level": (structural(some.LocalLevel(), variance_prior=gamma), single, [0], True),
-        "structural": (structural(some.LocalTrend(level_noise=False), some.Autoregressive(2), some.Seasonal(3)), single, [1, 2, 4], True),
+        "structural": (
+            structural(some.LocalTrend(level_noise=False), some.Autoregressive(2), some.Seasonal(3), variance_prior=gamma),
+            single,
+            [1, 2, 4],
+            True,
+        ),
     }
     return {name: LinearRow(*row) for name, row in rows.items()}
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from ..small_matrices import solve, solve_triangular, square_root, triangularise
-from .potentials import Chain, Gains, Rows, at, transposed
+from .potentials import Chain, Gains, Rows, Settled, at, transposed
 
 
 class Forward(NamedTuple):
@@ -27,19 +27,20 @@ class Forward(NamedTuple):
     informed: Array
     last: Array | None
 
-    def every_step(self, num_steps: int) -> Forward:
+    def lazily(self) -> tuple[Gains, Array | Settled]:
+        """Gains and Φ of every step, to be multiplied with vectors."""
+        last = self.last
+        if last is None:
+            return self.gains, self.transition
+        gains = Gains(*(Settled(leaf, last) for leaf in self.gains))
+        return gains._replace(log_volume=gains.log_volume.every_step()), Settled(self.transition, last)
+
+    def every_step(self) -> Forward:
         """The same as a table of all steps."""
         last = self.last
         if last is None:
             return self
-        steps = jnp.arange(num_steps)
-
-        def filled(leaf: Array) -> Array:
-            # A choice, not an index: it melts into what reads it, where XLA would copy the entries of every step.
-            early = (steps < last).reshape(-1, *[1] * (leaf.ndim - 1))
-            return jnp.where(early, leaf, at(leaf, last))
-
-        return jax.tree.map(filled, self._replace(last=None))
+        return jax.tree.map(lambda leaf: Settled(leaf, last).every_step(), self._replace(last=None))
 
 
 def forward(chain: Chain, backend: str) -> Forward:

@@ -20,7 +20,7 @@ from jax import Array
 from ..small_matrices import solve_triangular, triangularise
 from ..sums import compensated_sum
 from .covariances import Forward, matrix_into
-from .potentials import Chain, apply, apply_transposed, at, transposed
+from .potentials import Chain, Settled, apply, apply_transposed, at, transposed
 
 
 class Filtering(NamedTuple):
@@ -53,6 +53,8 @@ class Backward(NamedTuple):
         adjoint_precision: N, [T, ..., d, d].
         covariances: [T, ..., d, d].
         lagged: covariance of z_t with z_{t+1}, [T, ..., d, d]; the last entry of a sequence means nothing.
+        lagged_total: their sum over the edges of a sequence, [..., d, d].
+        suspicious: whether some steps' moments may have lost what they subtract, scalar.
     """
 
     adjoint: Array
@@ -60,55 +62,79 @@ class Backward(NamedTuple):
     adjoint_precision: Array
     covariances: Array
     lagged: Array
+    lagged_total: Array
+    suspicious: Array
 
 
 def filter_means(chain: Chain, forward: Forward, backend: str) -> Filtering:
     """The mean recursion: affine, with everything that depends on covariances given."""
-    full = forward.every_step(chain.num_steps)
-    offsets = apply(full.gains.closed, chain.bias) + chain.nodes.pull(full.gains)
-    means = affine_scan(full.transition, offsets, backend)
+    gains, transition = forward.lazily()
+    offsets = apply(gains.closed, chain.bias) + chain.nodes.pull(gains)
+    means = affine_scan(transition, offsets, backend)
     before = jnp.concatenate([jnp.zeros_like(means[:1]), means[:-1]])
     predicted = apply(matrix_into(chain), before) + chain.bias
-    surprise, increments = chain.nodes.surprise(full.gains, predicted)
+    surprise, increments = chain.nodes.surprise(gains, predicted)
     if chain.active is not None:
         surprise, increments = jnp.where(chain.active[..., None], surprise, 0.0), jnp.where(chain.active, increments, 0.0)
     return Filtering(predicted, means, surprise, increments)
 
 
-def affine_scan(matrices: Array, offsets: Array, backend: str, reverse: bool = False) -> Array:
-    """x_t = matrices_t x_{t-1} + offsets_t from x = 0 (backwards in time if `reverse`), [T, ..., d].
+def affine_scan(matrices: Array | Settled, offsets: Array, backend: str) -> Array:
+    """x_t = matrices_t x_{t-1} + offsets_t from x = 0, [T, ..., d].
 
     Args:
         matrices: [T, ..., d, d], batch dimensions broadcast to those of the offsets.
         offsets: [T, ..., d].
         backend: "sequential" or "associative".
-        reverse: from the last step to the first.
     """
     if backend == "associative":
-
-        def combine(earlier, later):
-            return later[0] @ earlier[0], apply(later[0], earlier[1]) + later[1]
-
-        return jax.lax.associative_scan(combine, (matrices, offsets), reverse=reverse)[1]
+        return _affine_in_parallel(matrices.every_step() if isinstance(matrices, Settled) else matrices, offsets, False)
 
     def step(x: Array, now: tuple[Array, Array]):
-        matrix, offset = now
-        x = apply(matrix, x) + offset
+        index, offset = now
+        x = apply(_pick(matrices, index), x) + offset
         return x, x
 
-    return jax.lax.scan(step, jnp.zeros_like(offsets[0]), (matrices, offsets), reverse=reverse)[1]
+    return jax.lax.scan(step, jnp.zeros_like(offsets[0]), (jnp.arange(len(offsets)), offsets))[1]
+
+
+def affine_scan_back(matrices: Array | Settled, offsets: Array, backend: str) -> Array:
+    """x_t = matricesᵀ_{t+1} x_{t+1} + offsets_{t+1} from nothing beyond the end, [T, ..., d]; arguments as `affine_scan`."""
+    nothing = jnp.zeros_like(offsets[:1])
+    if backend == "associative":
+        whole = matrices.every_step() if isinstance(matrices, Settled) else matrices
+        if len(offsets) == 1:
+            return nothing
+        return jnp.concatenate([_affine_in_parallel(transposed(whole[1:]), offsets[1:], True), nothing])
+
+    def step(x: Array, now: tuple[Array, Array]):
+        index, offset = now
+        x = apply_transposed(_pick(matrices, index), x) + offset
+        return x, x
+
+    steps = jnp.arange(1, len(offsets))
+    return jnp.concatenate([jax.lax.scan(step, nothing[0], (steps, offsets[1:]), reverse=True)[1], nothing])
+
+
+def _affine_in_parallel(matrices: Array, offsets: Array, reverse: bool) -> Array:
+    def combine(earlier, later):
+        return later[0] @ earlier[0], apply(later[0], earlier[1]) + later[1]
+
+    return jax.lax.associative_scan(combine, (matrices, offsets), reverse=reverse)[1]
+
+
+def _pick(matrices: Array | Settled, step: Array) -> Array:
+    if isinstance(matrices, Settled):
+        return at(matrices.table, jnp.minimum(step, matrices.last))
+    return at(matrices, step)
 
 
 def backward_means(chain: Chain, forward: Forward, filtering: Filtering, backend: str) -> tuple[Array, Array]:
     """Adjoints r and smoothed means, [T, ..., d] each."""
-    full = forward.every_step(chain.num_steps)
+    gains, transition = forward.lazily()
     informed = apply_transposed(matrix_into(chain), filtering.surprise)
-    transitions = transposed(full.transition)
-    # Step t takes what step t + 1 hands back; beyond the end there is nothing.
-    offsets = jnp.concatenate([informed[1:], jnp.zeros_like(informed[:1])])
-    handed = jnp.concatenate([transitions[1:], jnp.zeros_like(transitions[:1])])
-    adjoint = affine_scan(handed, offsets, backend, reverse=True)
-    return adjoint, filtering.means + apply(full.gains.covariance, adjoint)
+    adjoint = affine_scan_back(transition, informed, backend)
+    return adjoint, filtering.means + apply(gains.covariance, adjoint)
 
 
 def backward(chain: Chain, forward: Forward, filtering: Filtering, lengths: Array | None, backend: str) -> Backward:
@@ -116,6 +142,17 @@ def backward(chain: Chain, forward: Forward, filtering: Filtering, lengths: Arra
     adjoint, means = backward_means(chain, forward, filtering, backend)
     second = _settling_backwards(chain, forward, lengths) if forward.last is not None else _step_by_step_backwards(chain, forward, backend)
     return _resolved(chain, forward, filtering, Backward(adjoint, means, *second))
+
+
+# How much more the future may tell than the past before P - P N P is put in doubt: half the digits, less a margin.
+def _least_left(dtype: jnp.dtype) -> float:
+    return 64 * float(jnp.finfo(dtype).eps) ** 0.5
+
+
+def _told_away(filtered: Array, smoothed: Array) -> Array:
+    """Whether data to come leave almost nothing of a variance, [...]."""
+    before, after = (jnp.diagonal(array, axis1=-2, axis2=-1) for array in (filtered, smoothed))
+    return jnp.any(after < _least_left(before.dtype) * before, -1)
 
 
 def _resolved(chain: Chain, forward: Forward, filtering: Filtering, behind: Backward) -> Backward:
@@ -126,16 +163,15 @@ def _resolved(chain: Chain, forward: Forward, filtering: Filtering, behind: Back
     """
     if chain.num_steps == 1:
         return behind
-    full = forward.every_step(chain.num_steps)
-    least = 64 * float(jnp.finfo(behind.means.dtype).eps) ** 0.5
-    before, after = (jnp.diagonal(array, axis1=-2, axis2=-1) for array in (full.gains.covariance, behind.covariances))
-    doubtful = jnp.any(after < least * before, -1)[:-1]
-    if chain.active is not None:
-        doubtful = doubtful & chain.active[1:]
 
     def rerun(behind: Backward) -> Backward:
-        size = before.shape[-1]
-        root = full.gains.root[:-1]
+        gains = forward.every_step().gains
+        least = _least_left(behind.means.dtype)
+        doubtful = _told_away(gains.covariance, behind.covariances)[:-1]
+        if chain.active is not None:
+            doubtful = doubtful & chain.active[1:]
+        root = gains.root[:-1]
+        size = root.shape[-1]
         above = jnp.concatenate([chain.matrix @ root, jnp.broadcast_to(chain.noise, root.shape)], -1)
         joint = triangularise(jnp.concatenate([above, jnp.concatenate([root, jnp.zeros_like(root)], -1)], -2))
         predicted, shared, left = joint[..., :size, :size], joint[..., size:, :size], joint[..., size:, size:]
@@ -158,12 +194,18 @@ def _resolved(chain: Chain, forward: Forward, filtering: Filtering, behind: Back
             means=jnp.concatenate([means, behind.means[-1:]]),
             covariances=jnp.concatenate([covariances, behind.covariances[-1:]]),
             lagged=jnp.concatenate([lagged, behind.lagged[-1:]]),
+            lagged_total=_over_edges(chain, lagged),
         )
 
-    return jax.lax.cond(jnp.any(doubtful), rerun, lambda behind: behind, behind)
+    return jax.lax.cond(behind.suspicious, rerun, lambda behind: behind, behind)
 
 
-def _step_by_step_backwards(chain: Chain, forward: Forward, backend: str) -> tuple[Array, Array, Array]:
+def _over_edges(chain: Chain, lagged: Array) -> Array:
+    """Sum over the edges of each sequence; [T - 1, ..., d, d] to [..., d, d]."""
+    return (lagged if chain.active is None else jnp.where(chain.active[1:, ..., None, None], lagged, 0.0)).sum(0)
+
+
+def _step_by_step_backwards(chain: Chain, forward: Forward, backend: str) -> tuple[Array, Array, Array, Array, Array]:
     transition, informed, gains = forward.transition, forward.informed, forward.gains
     if chain.active is not None:
         informed = jnp.where(chain.active[..., None, None], informed, 0.0)
@@ -190,7 +232,9 @@ def _step_by_step_backwards(chain: Chain, forward: Forward, backend: str) -> tup
     covariances = _smoothed(gains.root, precision)
     lagged = gains.covariance[:-1] @ transposed(forward.transition[1:])
     lagged = lagged - lagged @ precision[1:] @ gains.covariance[1:]
-    return precision, covariances, jnp.concatenate([lagged, jnp.zeros_like(lagged[:1])])
+    total = _over_edges(chain, lagged)
+    lagged = jnp.concatenate([lagged, jnp.zeros_like(covariances[:1])])
+    return precision, covariances, lagged, total, jnp.any(_told_away(gains.covariance, covariances))
 
 
 def _smoothed(root: Array, precision: Array) -> Array:
@@ -198,7 +242,7 @@ def _smoothed(root: Array, precision: Array) -> Array:
     return root @ inner @ transposed(root)
 
 
-def _settling_backwards(chain: Chain, forward: Forward, lengths: Array | None) -> tuple[Array, Array, Array]:
+def _settling_backwards(chain: Chain, forward: Forward, lengths: Array | None) -> tuple[Array, Array, Array, Array, Array]:
     """The same for a constant chain: one recursion by steps to go while gains stand still, and one for the steps before, where they do not."""
     assert forward.last is not None
     num_steps, last = chain.num_steps, forward.last
@@ -226,22 +270,27 @@ def _settling_backwards(chain: Chain, forward: Forward, lengths: Array | None) -
     # Steps to go, from none, until N stands still; every step from `last` on finds itself here.
     rounding = float(4 * jnp.finfo(dtype).eps)
 
+    def suspect(step: Array, covariance: Array) -> Array:
+        return jnp.any(_told_away(at(gains.covariance, step), covariance))
+
     def settling(state):
-        to_go, _, _, settled = state
+        to_go, _, _, settled, _, _ = state
         return (to_go < num_steps - 1 - last) & ~settled
 
     def advance(state):
-        to_go, precision, tables, _ = state
+        to_go, precision, tables, _, total, suspicious = state
         following = previous(last, precision)
         scale = jnp.sqrt(jnp.abs(jnp.diagonal(following, axis1=-2, axis2=-1)))
         moved = jnp.abs(following - precision) > rounding * scale[..., :, None] * scale[..., None, :]
-        tables = put(tables, to_go + 1, moments(last, following, precision))
-        return to_go + 1, following, tables, ~jnp.any(moved)
+        values = moments(last, following, precision)
+        suspicious = suspicious | suspect(last, values[1])
+        return to_go + 1, following, put(tables, to_go + 1, values), ~jnp.any(moved), total + values[2], suspicious
 
     nothing = jnp.zeros(batch, dtype)
     steady = put(empty(batch), 0, moments(last, nothing, nothing))
-    state = (jnp.int32(0), nothing, steady, last >= num_steps - 1)
-    reached, _, steady, _ = jax.lax.while_loop(settling, advance, state)
+    state = (jnp.int32(0), nothing, steady, last >= num_steps - 1, nothing, jnp.asarray(False))
+    reached, _, steady, _, total, suspicious = jax.lax.while_loop(settling, advance, state)
+    total = total + (num_steps - 1 - last - reached) * at(steady[2], reached)
 
     # The first steps, whose gains still change: for each length its own.
     ends = jnp.full((1,) * (len(batch) - 2), num_steps, jnp.int32) if lengths is None else lengths
@@ -251,20 +300,25 @@ def _settling_backwards(chain: Chain, forward: Forward, lengths: Array | None) -
         """Entries of the steady table at steps to go [step, ...], [step, ..., d, d]."""
         return jnp.take_along_axis(table, jnp.clip(to_go, 0, reached)[..., None, None], axis=0)
 
-    def early(step_precision):
-        step, precision, tables = step_precision
+    def early(state):
+        step, precision, tables, total, suspicious = state
         handed = jnp.where((step + 1 < ends)[..., None, None], precision, 0.0)
         own = jnp.where((step + 1 < ends)[..., None, None], previous(step + 1, handed), 0.0)
         own = jnp.broadcast_to(own, shape)
-        values = moments(step, own, handed)
-        return step - 1, own, put(tables, step, tuple(jnp.broadcast_to(value, shape) for value in values))
+        values = tuple(jnp.broadcast_to(value, shape) for value in moments(step, own, handed))
+        return step - 1, own, put(tables, step, values), total + values[2], suspicious | suspect(step, values[1])
 
     seed = jnp.broadcast_to(after(steady[0], (ends - 1 - last)[None])[0], shape)
-    _, _, transient = jax.lax.while_loop(lambda state: state[0] >= 0, early, (last - 1, seed, empty(shape)))
+    state = (last - 1, seed, empty(shape), jnp.broadcast_to(total, shape), suspicious)
+    _, _, transient, total, suspicious = jax.lax.while_loop(lambda state: state[0] >= 0, early, state)
     steps = jnp.arange(num_steps).reshape(-1, *[1] * len(ends.shape))
     if lengths is None:
         settled = (num_steps - 1 - steps >= reached)[..., None, None]
         late = tuple(jnp.where(settled, at(table, reached), jnp.flip(table, 0)) for table in steady)
     else:
         late = tuple(after(table, ends - 1 - steps) for table in steady)
-    return jax.tree.map(lambda transient, late: jnp.where((steps < last)[..., None, None], transient, late), transient, late)
+    precision, covariances, lagged = (jnp.where((steps < last)[..., None, None], early, late) for early, late in zip(transient, late, strict=True))
+    if chain.active is not None:
+        # Lengths differ, and with them the steps that are counted.
+        total = _over_edges(chain, lagged[:-1])
+    return precision, covariances, lagged, total, suspicious

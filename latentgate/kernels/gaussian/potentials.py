@@ -8,7 +8,8 @@ does to means depends on how its data are given: a node answers what it adds to 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +17,7 @@ from jax import Array
 
 
 class Gains(NamedTuple):
-    """How one step's data sharpen a predicted covariance; independent of the data's values.
+    """How one step's data sharpen a predicted covariance; independent of the data's values. Arrays, or `Settled` tables of them.
 
     Attributes:
         root: C with C Cᵀ the filtered covariance, [..., d, d].
@@ -28,13 +29,13 @@ class Gains(NamedTuple):
         log_volume: log-determinant of that root, [...].
     """
 
-    root: Array
-    covariance: Array
-    closed: Array
-    gain: Array
-    seen: Array
-    whitener: Array
-    log_volume: Array
+    root: Any
+    covariance: Any
+    closed: Any
+    gain: Any
+    seen: Any
+    whitener: Any
+    log_volume: Any
 
 
 class Rows(NamedTuple):
@@ -177,15 +178,51 @@ def at(array: Array, step: Array | int) -> Array:
     return jax.lax.dynamic_index_in_dim(array, step, 0, keepdims=False)
 
 
-def apply(matrix: Array, vector: Array) -> Array:
+class Settled(NamedTuple):
+    """Matrices of every step that stand still from one step on, [T, ..., i, j], kept as a table that is empty beyond that step.
+
+    Attributes:
+        table: [T, ..., i, j].
+        last: the step from which on nothing changes, scalar.
+    """
+
+    table: Array
+    last: Array
+
+    def every_step(self) -> Array:
+        """The matrices, or whatever the table holds, written out."""
+        # A choice, not an index: it melts into what reads it, where XLA would copy the entries of every step.
+        early = (jnp.arange(len(self.table)) < self.last).reshape(-1, *[1] * (self.table.ndim - 1))
+        return jnp.where(early, self.table, at(self.table, self.last))
+
+    def times(self, product: Callable[[Array, Array], Array], vector: Array) -> Array:
+        """`product` of every step's matrix with vectors [T, ..., j]: one with the last matrix, and the few steps before it on their own."""
+        head = min(len(self.table), _HEAD)
+
+        def few() -> Array:
+            early = Settled(self.table[:head], self.last).every_step()
+            return product(at(self.table, self.last)[None], vector).at[:head].set(product(early, vector[:head]))
+
+        return jax.lax.cond(self.last < head, few, lambda: product(self.every_step(), vector))
+
+
+# Chains that settle within so many steps do most of their work in one matrix product.
+_HEAD = 64
+
+
+def apply(matrix: Array | Settled, vector: Array) -> Array:
     """Matrix times vector, all leading dimensions broadcast."""
+    if isinstance(matrix, Settled):
+        return matrix.times(apply, vector)
     if _is_one_matrix(matrix):
         return vector @ matrix.reshape(matrix.shape[-2:]).T
     return jnp.sum(matrix * vector[..., None, :], -1)
 
 
-def apply_transposed(matrix: Array, vector: Array) -> Array:
+def apply_transposed(matrix: Array | Settled, vector: Array) -> Array:
     """Transposed matrix times vector, all leading dimensions broadcast."""
+    if isinstance(matrix, Settled):
+        return matrix.times(apply_transposed, vector)
     if _is_one_matrix(matrix):
         return vector @ matrix.reshape(matrix.shape[-2:])
     return jnp.sum(matrix * vector[..., :, None], -2)

@@ -63,7 +63,7 @@ class GaussianSmoothed(NamedTuple):
 def filtered(arrays: Arrays, form: str, backend: str) -> GaussianFiltered:
     """The filter."""
     chain, ahead, filtering = _filter(arrays, form, backend)
-    covariances = ahead.every_step(chain.num_steps).gains.covariance
+    covariances = ahead.every_step().gains.covariance
     means = filtering.means
     if chain.active is not None:
         means, covariances = _without_padding(chain, means, covariances)
@@ -77,15 +77,16 @@ def smoothed(arrays: Arrays, form: str, backend: str) -> GaussianSmoothed:
     chain, ahead, filtering = _filter(arrays, form, backend)
     behind = backward(chain, ahead, filtering, arrays.lengths, backend)
     means, covariances = behind.means, behind.covariances
-    lagged = behind.lagged[:-1]
     if chain.active is not None:
         means, covariances = _without_padding(chain, means, covariances)
-        lagged = jnp.where(chain.active[1:, ..., None, None], lagged, 0.0)
     per_step = arrays.matrix.shape[-3] > 1 or arrays.covariance.shape[-3] > 1
     if per_step:
+        lagged = behind.lagged[:-1]
+        if chain.active is not None:
+            lagged = jnp.where(chain.active[1:, ..., None, None], lagged, 0.0)
         moments = jnp.moveaxis(lagged + means[:-1, ..., :, None] * means[1:][..., None, :], 0, -3)
     else:
-        moments = lagged.sum(0) + summed_outer_product(means[:-1], means[1:])
+        moments = behind.lagged_total + summed_outer_product(means[:-1], means[1:])
     return GaussianSmoothed(filtering.log_normaliser, jnp.moveaxis(means, 0, -2), jnp.moveaxis(covariances, 0, -3), moments)
 
 
@@ -184,7 +185,7 @@ class Adjoints(NamedTuple):
 def _adjoints(arrays: Arrays, form: str, backend: str) -> Adjoints:
     chain, ahead, filtering = _filter(arrays, form, backend)
     behind = backward(chain, ahead, filtering, arrays.lengths, backend)
-    full = ahead.every_step(chain.num_steps)
+    full = ahead.every_step()
     closed = full.gains.closed
     score = filtering.surprise + apply_transposed(closed, behind.adjoint)
     precision = full.gains.seen + transposed(closed) @ behind.adjoint_precision @ closed

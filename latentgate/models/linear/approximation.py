@@ -16,7 +16,7 @@ from jax import Array
 from latentgate.kernels import GaussianChain
 from latentgate.kernels.gaussian import Information
 
-from .count_terms import Terms, count_terms
+from .count_terms import Terms, count_terms, expected_rates, inverse_link
 from .paths import Law, Posterior, Sites, chain, posterior, prior_means
 
 # Both climbs are of concave functions and end by themselves, mostly after six to fifteen candidates.
@@ -24,11 +24,21 @@ _MOST_CANDIDATES = 100
 
 
 class Counts(NamedTuple):
-    """Data with the sequences last: values and observed [time, neuron, sequence], lengths [sequence]."""
+    """Data with the sequences last.
+
+    Attributes:
+        values: [time, neuron, sequence].
+        observed: bool, as the values.
+        lengths: [sequence].
+        nearby: sum of the values within a few steps, as the values.
+        exposure: sum of the same weights where there are values, of their shape.
+    """
 
     values: Array
     observed: Array
     lengths: Array
+    nearby: Array
+    exposure: Array
 
 
 class Readout(NamedTuple):
@@ -153,14 +163,19 @@ def _mode(options: Options, law: Law, readout: Readout, counts: Counts) -> tuple
     def value_of(point: tuple[Array, Array]) -> Array:
         return _terms(options, readout, counts, point[0]).value.sum((0, 1)) - 0.5 * jnp.sum(point[1] * (point[0] - rest), (0, 1))
 
-    # From the prior mean, or, where that is far off (dynamics that explode), from where the counts would have the path.
-    origin = jnp.zeros_like(rest)
-    other = solve(_terms(options, readout, counts, origin), origin)
-    start = (rest, jnp.zeros_like(rest))
-    value, value_of_other = value_of(start), value_of(other)
-    chosen = (value_of_other > value) | ~jnp.isfinite(value)
-    start = _where(chosen & jnp.isfinite(value_of_other), other, start)
-    end = _climb(evaluate, start, counts)
+    # From where smoothed counts would have the path; the prior mean can be far off, and Newton's method slow from there.
+    rates = (counts.nearby + expected_rates(options.link, readout.offset)) / (counts.exposure + 1.0)
+    near = inverse_link(options.link, rates)
+    terms = count_terms(options.link, counts.values, near).where(counts.observed)
+    precision = _sites(readout, terms, jnp.zeros_like(rest)).precision
+    shift = loadings.T @ (terms.slope + terms.curvature * (near - readout.offset))
+    new = posterior(law, Sites(precision, shift), counts.lengths, options.backend, False).means
+    told = (precision * new[:, None]).sum(2)
+    start = (new, shift - told)
+    unmoved = (rest, jnp.zeros_like(rest))
+    start = _where(value_of(start) > value_of(unmoved), start, unmoved)
+    # The last step is taken too, and squares what is left.
+    end = _climb(evaluate, start, counts, 0.75)
     return end.point[0], end.done & jnp.isfinite(end.value)
 
 
@@ -181,16 +196,23 @@ def _best_sites(options: Options, law: Law, readout: Readout, counts: Counts) ->
         left = jnp.einsum("tis,tijs,tjs->s", gradient, found.covariances, gradient) + 0.5 * jnp.einsum("tijs,tjis->s", spread, spread)
         return value, step, left
 
-    end = _climb(evaluate, start, counts)
+    end = _climb(evaluate, start, counts, 1.0)
     return end.point, posterior(law, end.point, counts.lengths, options.backend, True), reached & end.done & jnp.isfinite(end.value)
 
 
-def _climb(evaluate, start: Any, counts: Counts) -> _Climb:
-    """Climbs in every sequence until its step promises no more than rounding; a candidate that does not hold its promise shortens the step."""
+def _climb(evaluate, start: Any, counts: Counts, digits: float) -> _Climb:
+    """Climbs in every sequence until its step promises next to nothing; a candidate that does not hold its promise shortens the step.
+
+    Args:
+        evaluate: from a point to its value, the step from it and what that promises, twice the gain in nats; each [sequence].
+        start: the first candidate.
+        counts: the data.
+        digits: the promise that ends the climb, as a share of the digits of a number.
+    """
     like = counts.values
     num_sequences, eps = like.shape[-1], float(jnp.finfo(like.dtype).eps)
     # A chain of many steps settles step by step, so what each may leave is what counts.
-    enough = eps * counts.lengths
+    enough = eps**digits * counts.lengths
 
     def advance(state: _Climb) -> _Climb:
         candidate = jax.tree.map(lambda point, step: point + state.size * step, state.point, state.step)

@@ -60,10 +60,15 @@ def count_terms(link: str, counts: Array, mean: Array, variance: Array | None = 
     return jax.lax.scan(add, Terms(zero, zero, zero), (jnp.asarray(_POINTS, zero.dtype), jnp.asarray(weights, zero.dtype)))[0]
 
 
-def expected_rates(link: str, mean: Array, variance: Array) -> Array:
-    """Average rate over normal predictors."""
+def inverse_link(link: str, rates: Array) -> Array:
+    """Predictors of these rates, all above zero."""
+    return jnp.log(rates) if link == "exp" else rates + jnp.log(-jnp.expm1(-rates))
+
+
+def expected_rates(link: str, mean: Array, variance: Array | None = None) -> Array:
+    """Rate at predictors, or average rate over normal predictors."""
     if link == "exp":
-        return jnp.exp(mean + 0.5 * variance)
+        return jnp.exp(mean if variance is None else mean + 0.5 * variance)
     return -count_terms(link, jnp.zeros_like(mean), mean, variance).value
 
 

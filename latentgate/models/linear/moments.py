@@ -62,14 +62,15 @@ def edge_moments(smoothed: GaussianSmoothed, data: Sequences, inputs: Array | No
 
 
 def regression(regressors: Array, cross: Array, otherwise: Array) -> Array:
-    """Coefficients cross · regressors⁻¹, [..., d, k]; `otherwise` where regressors are collinear."""
+    """Coefficients cross · regressors⁻¹, [..., d, k]; `otherwise` for a regressor that is always zero, and for all where others are collinear."""
     # Units of the regressors must not decide whether the factorisation succeeds.
     scale = jnp.sqrt(jnp.diagonal(regressors, axis1=-2, axis2=-1))
     usable = scale > 0
     scale = jnp.where(usable, scale, 1.0)
-    factor = cholesky(regressors / (scale[..., :, None] * scale[..., None, :]))
+    idle = jnp.where(usable, 0.0, 1.0)[..., None] * jnp.eye(scale.shape[-1], dtype=scale.dtype)
+    factor = cholesky(regressors / (scale[..., :, None] * scale[..., None, :]) + idle)
     solved = solve_positive_definite(factor, jnp.swapaxes(cross, -1, -2) / scale[..., :, None]) / scale[..., :, None]
-    solved = jnp.swapaxes(solved, -1, -2)
+    solved = jnp.where(usable[..., None, :], jnp.swapaxes(solved, -1, -2), otherwise)
     return jnp.where(jnp.isfinite(solved).all((-1, -2), keepdims=True), solved, otherwise)
 
 

@@ -24,14 +24,14 @@ from ..unconstrained import maximise
 from .approximation import Counts, Options, Readout, laplace, variational
 from .base import LinearDynamicsModel
 from .count_regression import Regressors, raise_rows, row_terms
-from .count_terms import LINKS, expected_rates
+from .count_terms import LINKS, expected_rates, inverse_link
 from .dynamics import NUMERICAL_STEPS, Dynamics, Linear
 from .paths import Law
-from .principal import principal_loadings
+from .principal import principal_loadings, smoothed_counts
 
 APPROXIMATIONS = ("laplace", "variational")
 
-_HISTORY = "_own_history"
+_HISTORY, _NEARBY, _EXPOSURE = "_own_history", "_nearby_counts", "_nearby_exposure"
 # Candidates of an M-step's regressions: EM needs progress, not convergence, at each iteration.
 _CANDIDATES = 3
 
@@ -171,8 +171,10 @@ class PoissonLDS(LinearDynamicsModel):
         check_counts(type(self).__name__, data)
 
     def prepare(self, data: Sequences) -> Sequences:
-        """Adds log y! and the filtered past of every neuron."""
+        """Adds log y!, sums of nearby counts, and the filtered past of every neuron."""
         data = with_log_factorials(data)
+        for name, array in zip((_NEARBY, _EXPOSURE), _nearby(data), strict=True):
+            data = with_computed(data, name, array)
         return data if self.history is None else with_computed(data, _HISTORY, self.history.features(data.values))
 
     def initialize_emission(self, key: Array, data: Sequences) -> Params:
@@ -184,7 +186,7 @@ class PoissonLDS(LinearDynamicsModel):
         if self.link == "exp":
             bias = jnp.log(mean) - 0.5 * (loadings**2).sum(-1)
         else:
-            bias = mean + jnp.log(-jnp.expm1(-mean))
+            bias = inverse_link(self.link, mean)
             # From changes of the log-rate to changes of the predictor.
             loadings = loadings * (mean / jax.nn.sigmoid(bias))[:, None]
         params: Params = {"matrix": loadings, "bias": bias}
@@ -216,8 +218,9 @@ class PoissonLDS(LinearDynamicsModel):
         law = Law(*self.first_law(params, edges), edges)
         readout = self.readout(without_prefix("emission", params), data)
         dtype = readout.loadings.dtype
-        values, observed = (jnp.transpose(jnp.asarray(array), (1, 2, 0)) for array in (data.values, data.observed))
-        counts = Counts(values.astype(dtype), observed, jnp.asarray(data.lengths))
+        nearby = (data.inputs[_NEARBY], data.inputs[_EXPOSURE]) if _NEARBY in data.inputs else _nearby(data)
+        values, observed, *nearby = (jnp.transpose(jnp.asarray(array), (1, 2, 0)) for array in (data.values, data.observed, *nearby))
+        counts = Counts(values.astype(dtype), observed, jnp.asarray(data.lengths), *(array.astype(dtype) for array in nearby))
         approximate = laplace if self.approximation == "laplace" else variational
         return approximate(Options(self.link, self.backend), law, readout, counts, jnp.asarray(log_factorials(data))[..., 0].T.astype(dtype))
 
@@ -281,6 +284,13 @@ class PoissonLDS(LinearDynamicsModel):
             predictor = predictor + params["input_weights"] @ inputs["inputs"]
         rates = jnp.exp(predictor) if self.link == "exp" else jax.nn.softplus(predictor)
         return jax.random.poisson(key, rates).astype(rates.dtype)
+
+
+def _nearby(data: Sequences) -> tuple[Array, Array]:
+    """Sums of counts, and of what was observed, within a few steps."""
+    values = jnp.asarray(data.values)
+    exposure = smoothed_counts(jnp.asarray(data.observed).astype(values.dtype))
+    return smoothed_counts(values), exposure
 
 
 @eqx.filter_jit

@@ -27,7 +27,7 @@ def principal_loadings(key: Array, counts: Array, observed: Array, mean: Array, 
     num_neurons = counts.shape[-1]
     weights = observed.astype(counts.dtype)
     # One step of the mean count is added, so that a silent stretch has a logarithm.
-    smooth = (_smoothed(counts) + mean) / (_smoothed(weights) + 1.0)
+    smooth = (smoothed_counts(counts) + mean) / (smoothed_counts(weights) + 1.0)
     deviation = jnp.where(observed, jnp.log(smooth / mean), 0.0)
     total = jnp.maximum(weights.sum((0, 1)), 1.0)
     deviation = jnp.where(observed, deviation - deviation.sum((0, 1)) / total, 0.0).reshape(-1, num_neurons)
@@ -55,7 +55,7 @@ def _orthonormal(columns: Array) -> Array:
     return solve_triangular(cholesky(scaled.T @ scaled), scaled.T).T
 
 
-def _smoothed(values: Array) -> Array:
+def smoothed_counts(values: Array) -> Array:
     """Sum over time under a Gaussian of height one, within each sequence."""
     num_steps = values.shape[1]
     padded = jnp.pad(values, ((0, 0), (_REACH, _REACH), (0, 0)))
