@@ -54,6 +54,21 @@ def test_discrete_compares_the_same_numbers_of_every_peer(tmp_path):
         assert heading in printed
 
 
+def test_gaussian_compares_the_same_numbers_of_every_peer(tmp_path):
+    for peer in ("dynamax", "statsmodels", "pykalman"):
+        pytest.importorskip(peer)
+    path = tmp_path / "gaussian.json"
+    run("gaussian.py", "--quick", "--operations", "smooth", "--json", str(path))
+    report = json.loads(path.read_text())
+    assert {"latentgate", "dynamax", "statsmodels", "pykalman"} <= set(report["machine"]["versions"])
+    rows = [row for group in report["groups"].values() for row in group]
+    assert rows
+    for row in rows:
+        for timing in row["timings"].values():
+            check_timing(timing)
+        assert max(row["differences"].values(), default=0.0) < 1e-8
+
+
 def test_gpu_script_says_that_there_is_no_device():
     import jax
 

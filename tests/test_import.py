@@ -30,7 +30,25 @@ def test_kernels_need_jax_and_numpy_only():
     assert run(code) == "['latentgate']"
 
 
-@pytest.mark.parametrize("name", ["HMM", "EM", "fit", "load", "Sequences", "plotting", "emissions", "priors", "basis"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "HMM",
+        "EM",
+        "fit",
+        "load",
+        "Sequences",
+        "plotting",
+        "emissions",
+        "priors",
+        "basis",
+        "LinearGaussianSSM",
+        "PoissonLDS",
+        "dynamics",
+        "filters",
+        "WienerFilter",
+    ],
+)
 def test_public_names(name):
     import latentgate as lg
 

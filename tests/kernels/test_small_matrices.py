@@ -10,7 +10,16 @@ import scipy.stats
 from numpy.testing import assert_allclose, assert_array_equal
 
 from latentgate.kernels.conditional_gaussian import condition
-from latentgate.kernels.small_matrices import cholesky, inverse, log_determinant, solve_positive_definite, solve_triangular
+from latentgate.kernels.small_matrices import (
+    cholesky,
+    inverse,
+    log_determinant,
+    solve,
+    solve_positive_definite,
+    solve_triangular,
+    square_root,
+    triangularise,
+)
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -147,3 +156,44 @@ def test_conditioning_has_derivatives_where_entries_are_missing():
 def test_conditioning_on_what_is_not_positive_definite_is_not_a_number():
     found = condition(jnp.zeros(2), jnp.array([[1.0, 2.0], [2.0, 1.0]]), jnp.zeros(2), jnp.array([True, True]))
     assert np.isnan(found.log_density)
+
+
+def test_square_roots_of_singular_matrices():
+    rng = np.random.default_rng(7)
+    roots = rng.normal(size=(400, 6, 6)) * np.arange(6) ** 0.5
+    singular = roots[:, :, :3] @ roots[:, :, :3].swapaxes(-1, -2)
+    found = square_root(singular)
+    assert_allclose(found @ found.swapaxes(-1, -2), singular, atol=1e-12 * np.abs(singular).max())
+    graded = np.diag([1e7, 0.0, 1e-9])
+    root = square_root(graded)
+    assert_allclose(root @ root.T, graded, rtol=1e-15)
+    assert_array_equal(square_root(np.zeros((2, 2))), np.zeros((2, 2)))
+
+
+@pytest.mark.parametrize("matrix", [[[1.0, 2.0], [2.0, 1.0]], [[0.0, 1.0], [1.0, 0.0]], [[1.0, 0.0], [0.0, -1e-3]], [[np.nan, 0.0], [0.0, 1.0]]], ids=str)
+def test_what_has_no_square_root_is_not_a_number(matrix):
+    assert np.isnan(square_root(jnp.asarray(matrix))).all()
+
+
+def test_triangularisation_keeps_the_product_also_without_full_rank():
+    rows = np.random.default_rng(8).normal(size=(3, 4, 7))
+    rows[1, 2] = rows[1, 0] - rows[1, 1]
+    rows[2, 0] = 0.0
+    found = triangularise(rows)
+    assert_array_equal(found, np.tril(found))
+    assert_allclose(found @ found.swapaxes(-1, -2), rows @ rows.swapaxes(-1, -2), atol=1e-13)
+
+
+def test_triangularisation_does_not_square():
+    """Squares of the second row's own part, 1e-20, would be lost beside one."""
+    rows = np.array([[1.0, 0.0], [1.0, 1e-10]])
+    assert_allclose(np.abs(np.asarray(triangularise(rows))[1, 1]), 1e-10, rtol=1e-5)
+
+
+def test_general_solves_pivot():
+    rng = np.random.default_rng(9)
+    matrices, right = rng.normal(size=(5, 6, 6)), rng.normal(size=(5, 6, 2))
+    matrices[0, 0, 0] = 0.0
+    solution, log_volume = solve(matrices, right)
+    assert_allclose(matrices @ solution, right, atol=1e-11)
+    assert_allclose(log_volume, np.linalg.slogdet(matrices)[1], rtol=1e-11)

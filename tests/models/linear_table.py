@@ -52,11 +52,18 @@ def linear_models() -> dict[str, LinearRow]:
         return lg.LinearGaussianSSM(2, 3, dynamics=dynamics, **options)
 
     def structural(*components, **options):
-        return lg.LinearGaussianSSM(dynamics=lg.dynamics.Structural(*components, **options), initial=(0.0, 4.0), noise_prior=dist.InverseGamma(2.0, 1.0))
+        return lg.LinearGaussianSSM(dynamics=lg.dynamics.Structural(*components, **options), initial=(0.0, 4.0), noise_prior=dist.InverseGamma(jnp.array(2.0), jnp.array(1.0)))
 
     both = [0, 1]
     some = lg.dynamics
-    wishart, gamma = dist.InverseWishart(5.0, scale_tril=jnp.array([[1.0, 0.0], [0.3, 0.8]])), dist.InverseGamma(3.0, 1.5)
+    # Numbers of priors are arrays, so that other numbers compile nothing.
+    wishart = dist.InverseWishart(jnp.array(5.0), scale_tril=jnp.array([[1.0, 0.0], [0.3, 0.8]]))
+    wider = dist.InverseWishart(jnp.array(6.0), scale_tril=1.2 * jnp.eye(3))
+    gamma = dist.InverseGamma(jnp.array(3.0), jnp.array(1.5))
+
+    def normal(mean, deviation):
+        return dist.Normal(jnp.array(mean), jnp.array(deviation))
+
     rows = {
         "free": (model(linear(num_inputs=2, noise="diagonal", bias=False), num_inputs=2, bias=False), missing, both, True),
         "conjugate priors": (model(linear(covariance_prior=wishart), noise_prior=gamma), missing, both, True),
@@ -68,15 +75,21 @@ def linear_models() -> dict[str, LinearRow]:
         ),
         "other priors": (
             model(
-                linear([[NAN, 1.0], [0.0, NAN]], noise="diagonal", num_inputs=2, matrix_prior=dist.Normal(0.5, 0.3), covariance_prior=dist.LogNormal(-1.0, 0.5)),
-                matrix_prior=dist.Normal(0.0, 1.0),
-                noise_prior=dist.Gamma(3.0, 3.0),
+                linear(
+                    [[NAN, 1.0], [0.0, NAN]],
+                    noise="diagonal",
+                    num_inputs=2,
+                    matrix_prior=normal(0.5, 0.3),
+                    covariance_prior=dist.LogNormal(jnp.array(-1.0), jnp.array(0.5)),
+                ),
+                matrix_prior=normal(0.0, 1.0),
+                noise_prior=dist.Gamma(jnp.array(3.0), jnp.array(3.0)),
             ),
             missing,
             both,
             False,
         ),
-        "full noise": (model(linear(num_inputs=2), noise="full", noise_prior=dist.InverseWishart(6.0, scale_tril=1.2 * jnp.eye(3)), num_inputs=2), complete, both, True),
+        "full noise": (model(linear(num_inputs=2), noise="full", noise_prior=wider, num_inputs=2), complete, both, True),
         "full noise, missing": (model(linear(bias=False), initial="stationary", noise="full"), missing, both, False),
         "rotations": (model(some.DampedRotations(), initial="stationary"), complete, both, False),
         "differential equation": (model(some.LinearSDE()), missing, both, False),

@@ -55,7 +55,7 @@ class Options(NamedTuple):
     backend: str
 
 
-class _Climb(NamedTuple):
+class Climb(NamedTuple):
     """A sequence-wise climb: a point with its value, a step from it, the fraction of the step to try next."""
 
     point: Any
@@ -174,8 +174,9 @@ def _mode(options: Options, law: Law, readout: Readout, counts: Counts) -> tuple
     start = (new, shift - told)
     unmoved = (rest, jnp.zeros_like(rest))
     start = _where(value_of(start) > value_of(unmoved), start, unmoved)
-    # The last step is taken too, and squares what is left.
-    end = _climb(evaluate, start, counts, 0.75)
+    # The last step is taken too, and squares what is left. A chain of many steps settles step by step, so what each may leave is what counts.
+    eps = float(jnp.finfo(rest.dtype).eps)
+    end = climb(evaluate, start, eps**0.75 * counts.lengths)
     return end.point[0], end.done & jnp.isfinite(end.value)
 
 
@@ -196,25 +197,23 @@ def _best_sites(options: Options, law: Law, readout: Readout, counts: Counts) ->
         left = jnp.einsum("tis,tijs,tjs->s", gradient, found.covariances, gradient) + 0.5 * jnp.einsum("tijs,tjis->s", spread, spread)
         return value, step, left
 
-    end = _climb(evaluate, start, counts, 1.0)
+    eps = float(jnp.finfo(path.dtype).eps)
+    end = climb(evaluate, start, eps * counts.lengths)
     return end.point, posterior(law, end.point, counts.lengths, options.backend, True), reached & end.done & jnp.isfinite(end.value)
 
 
-def _climb(evaluate, start: Any, counts: Counts, digits: float) -> _Climb:
+def climb(evaluate, start: Any, enough: Array) -> Climb:
     """Climbs in every sequence until its step promises next to nothing; a candidate that does not hold its promise shortens the step.
 
     Args:
         evaluate: from a point to its value, the step from it and what that promises, twice the gain in nats; each [sequence].
-        start: the first candidate.
-        counts: the data.
-        digits: the promise that ends the climb, as a share of the digits of a number.
+        start: the first candidate, a pytree whose leaves end in [sequence].
+        enough: the promise that ends the climb, [sequence]; the step that makes it is still taken.
     """
-    like = counts.values
-    num_sequences, eps = like.shape[-1], float(jnp.finfo(like.dtype).eps)
-    # A chain of many steps settles step by step, so what each may leave is what counts.
-    enough = eps**digits * counts.lengths
+    num_sequences, dtype = len(enough), enough.dtype
+    eps = float(jnp.finfo(dtype).eps)
 
-    def advance(state: _Climb) -> _Climb:
+    def advance(state: Climb) -> Climb:
         candidate = jax.tree.map(lambda point, step: point + state.size * step, state.point, state.step)
         value, step, left = evaluate(candidate)
         # The value is a sum of many terms; near the top, differences are rounding.
@@ -227,7 +226,7 @@ def _climb(evaluate, start: Any, counts: Counts, digits: float) -> _Climb:
         point = _where(last, jax.tree.map(jnp.add, point, step), point)
         # A step of less than a millionth that still does not rise is rounding, too, if little was promised.
         stuck = ~state.done & ~taken & (state.size < 1e-6) & (state.left <= jnp.sqrt(eps) * (1 + jnp.abs(state.value)))
-        return _Climb(
+        return Climb(
             point,
             jnp.where(taken, value, state.value),
             step,
@@ -237,11 +236,11 @@ def _climb(evaluate, start: Any, counts: Counts, digits: float) -> _Climb:
             state.count + 1,
         )
 
-    def unfinished(state: _Climb) -> Array:
+    def unfinished(state: Climb) -> Array:
         return ~state.done.all() & (state.count < _MOST_CANDIDATES)
 
-    ones = jnp.ones(num_sequences, like.dtype)
-    first = _Climb(start, -jnp.inf * ones, jax.tree.map(jnp.zeros_like, start), ones, jnp.inf * ones, ones < 0, jnp.int32(0))
+    ones = jnp.ones(num_sequences, dtype)
+    first = Climb(start, -jnp.inf * ones, jax.tree.map(jnp.zeros_like, start), ones, jnp.inf * ones, ones < 0, jnp.int32(0))
     return jax.lax.while_loop(unfinished, advance, first)
 
 

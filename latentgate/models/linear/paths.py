@@ -76,51 +76,63 @@ def prior_means(law: Law, num_steps: int, lengths: Array) -> Array:
 
     def step(mean: Array, now: tuple[Edges, Array]):
         edge, real = now
-        moved = _apply(edge.matrix, mean) + edge.bias
+        moved = apply(edge.matrix, mean) + edge.bias
         mean = jnp.where(real, moved, mean)
         return mean, mean
 
-    first = _repeated(law.initial_mean, lengths)
-    _, later = _scan(step, first, law.edges, (active[1:],))
+    first = repeated(law.initial_mean, lengths)
+    _, later = scan_edges(step, first, law.edges, (active[1:],))
     return jnp.where(active[:, None], jnp.concatenate([first[None], later]), 0.0)
 
 
+def see(mean: Array, covariance: Array, node: tuple[Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
+    """One latent meets its node, without an inverse.
+
+    Args:
+        mean: before, [d, sequence].
+        covariance: before, [d, d, sequence].
+        node: precision, shift, and what `roots` gives of the precision.
+
+    Returns:
+        mean and covariance after, shift less what the mean before explains of it, and the log-normaliser's increment [sequence].
+    """
+    precision, shift, root = node
+    size = len(mean)
+
+    def by_column(k, carry: tuple[Array, Array]):
+        covariance, volume = carry
+        column = root[k]
+        gain = apply(covariance, column)
+        innovation = 1.0 + jnp.sum(column * gain, 0)
+        return covariance - gain[:, None] * (gain / innovation)[None], volume + jnp.log(innovation)
+
+    covariance, volume = jax.lax.fori_loop(0, size, by_column, (covariance, jnp.zeros_like(mean[0])))
+    told = apply(precision, mean)
+    surprise = shift - told
+    gained = apply(covariance, surprise)
+    increment = jnp.sum(mean * (shift - 0.5 * told), 0) + 0.5 * jnp.sum(surprise * gained, 0) - 0.5 * volume
+    return mean + gained, covariance, surprise, increment
+
+
 def _sequential(law: Law, sites: Sites, lengths: Array, spread: bool) -> Posterior:
-    num_steps, size = sites.shift.shape[:2]
+    num_steps = sites.shift.shape[0]
     active = jnp.arange(num_steps)[:, None] < lengths
-    roots = _roots(sites.precision)
-
-    def see(mean: Array, covariance: Array, now: tuple[Array, Array, Array]):
-        precision, shift, root = now
-
-        def by_column(k, carry: tuple[Array, Array]):
-            covariance, volume = carry
-            column = root[k]
-            gain = _apply(covariance, column)
-            innovation = 1.0 + jnp.sum(column * gain, 0)
-            return covariance - gain[:, None] * (gain / innovation)[None], volume + jnp.log(innovation)
-
-        covariance, volume = jax.lax.fori_loop(0, size, by_column, (covariance, jnp.zeros_like(mean[0])))
-        told = _apply(precision, mean)
-        surprise = shift - told
-        gained = _apply(covariance, surprise)
-        increment = jnp.sum(mean * (shift - 0.5 * told), 0) + 0.5 * jnp.sum(surprise * gained, 0) - 0.5 * volume
-        return mean + gained, covariance, surprise, increment
+    columns = roots(sites.precision)
 
     def forward(carry: tuple[Array, Array], now: tuple[Edges, Any, Array]):
         edge, sites, real = now
         mean, covariance = carry
-        moved = _apply(edge.matrix, mean) + edge.bias
-        spread = _between(edge.matrix, covariance) + edge.covariance
+        moved = apply(edge.matrix, mean) + edge.bias
+        spread = between(edge.matrix, covariance) + edge.covariance
         # Padding stands still, so that what an unstable law would become there cannot overflow.
         moved, spread = jnp.where(real, moved, mean), jnp.where(real, spread, covariance)
         seen, filtered, surprise, increment = see(moved, spread, sites)
         return (seen, filtered), (moved, filtered, surprise, increment)
 
-    nodes = (sites.precision, sites.shift, roots)
-    first_mean, first_covariance = _repeated(law.initial_mean, lengths), _repeated(law.initial_covariance, lengths)
+    nodes = (sites.precision, sites.shift, columns)
+    first_mean, first_covariance = repeated(law.initial_mean, lengths), repeated(law.initial_covariance, lengths)
     mean, covariance, surprise, increment = see(first_mean, first_covariance, jax.tree.map(lambda leaf: leaf[0], nodes))
-    _, later = _scan(forward, (mean, covariance), law.edges, (jax.tree.map(lambda leaf: leaf[1:], nodes), active[1:]))
+    _, later = scan_edges(forward, (mean, covariance), law.edges, (jax.tree.map(lambda leaf: leaf[1:], nodes), active[1:]))
     first = (first_mean, covariance, surprise, increment)
     predicted, filtered, surprise, increment = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), first, later)
 
@@ -128,8 +140,8 @@ def _sequential(law: Law, sites: Sites, lengths: Array, spread: bool) -> Posteri
         pull, weight = carry
         predicted, filtered, surprise, precision = now
         push = surprise + pull
-        shift = _apply(filtered, push)
-        score = push - _apply(precision, shift)
+        shift = apply(filtered, push)
+        score = push - apply(precision, shift)
         if weight is None:
             return (score, None), (predicted + shift, None)
         told = _product(precision, filtered)
@@ -142,12 +154,12 @@ def _sequential(law: Law, sites: Sites, lengths: Array, spread: bool) -> Posteri
         edge, step = now
         score, weight = carry
         matrix = edge.matrix.swapaxes(0, 1)
-        return look_back((_apply(matrix, score), None if weight is None else _between(matrix, weight)), step)
+        return look_back((apply(matrix, score), None if weight is None else between(matrix, weight)), step)
 
     steps = (predicted, filtered, surprise, sites.precision)
     nothing = (jnp.zeros_like(first_mean), jnp.zeros_like(first_covariance) if spread else None)
     carry, last = look_back(nothing, jax.tree.map(lambda leaf: leaf[-1], steps))
-    _, earlier = _scan(backward, carry, law.edges, (jax.tree.map(lambda leaf: leaf[:-1], steps),), reverse=True)
+    _, earlier = scan_edges(backward, carry, law.edges, (jax.tree.map(lambda leaf: leaf[:-1], steps),), reverse=True)
     means, covariances = jax.tree.map(lambda a, b: jnp.concatenate([a, b[None]]), earlier, last)
     means = jnp.where(active[:, None], means, 0.0)
     if not spread:
@@ -155,7 +167,7 @@ def _sequential(law: Law, sites: Sites, lengths: Array, spread: bool) -> Posteri
     return Posterior(means, jnp.where(active[:, None, None], covariances, 0.0), jnp.where(active, increment, 0.0).sum(0))
 
 
-def _scan(step, carry, edges: Edges, others: tuple, reverse: bool = False):
+def scan_edges(step, carry, edges: Edges, others: tuple, reverse: bool = False):
     """Scan over the edges, constant or not, laid out with the sequences last, and what goes with each."""
     ranks = Edges(2, 1, 2)
     changing = Edges(*(leaf.ndim > rank for leaf, rank in zip(edges, ranks, strict=True)))
@@ -170,7 +182,7 @@ def _scan(step, carry, edges: Edges, others: tuple, reverse: bool = False):
     return jax.lax.scan(inner, carry, (moving, others), reverse=reverse)
 
 
-def _roots(precision: Array) -> Array:
+def roots(precision: Array) -> Array:
     """Columns l with Σ l lᵀ = J, [time, column, d, sequence]; a direction without information has a column of zeros."""
 
     def column(k, carry: tuple[Array, Array]):
@@ -184,11 +196,11 @@ def _roots(precision: Array) -> Array:
     return jax.lax.fori_loop(0, precision.shape[1], column, (precision, jnp.zeros_like(precision)))[1]
 
 
-def _repeated(array: Array, lengths: Array) -> Array:
+def repeated(array: Array, lengths: Array) -> Array:
     return jnp.broadcast_to(array[..., None], (*array.shape, len(lengths)))
 
 
-def _apply(matrix: Array, vector: Array) -> Array:
+def apply(matrix: Array, vector: Array) -> Array:
     """Matrices [i, j, 1 or sequence] times vectors [j, sequence]."""
     if matrix.shape[-1] == 1:
         return matrix[..., 0] @ vector
@@ -206,7 +218,7 @@ def _product(left: Array, right: Array) -> Array:
     return jax.lax.fori_loop(0, right.shape[0], add, jnp.zeros((left.shape[0], *right.shape[1:]), right.dtype))
 
 
-def _between(matrix: Array, covariance: Array) -> Array:
+def between(matrix: Array, covariance: Array) -> Array:
     """A P Aᵀ of symmetric P."""
     once = _product(matrix, covariance)
     return _product(matrix, once.swapaxes(0, 1))

@@ -11,7 +11,7 @@ import numpyro.distributions as dist
 from jax import Array
 
 from latentgate.data import Sequences
-from latentgate.kernels import BACKENDS, GaussianChain, GaussianSmoothed
+from latentgate.kernels import BACKENDS, GaussianChain, GaussianFiltered, GaussianSmoothed
 
 from ..base import Params, Prior, with_computed, with_shape, without_prefix
 from ..basis import Basis
@@ -23,6 +23,7 @@ from ..newton import fits_newton
 from ..unconstrained import maximise
 from .approximation import Counts, Options, Readout, laplace, variational
 from .base import LinearDynamicsModel
+from .causal import laplace_filter
 from .count_regression import Regressors, raise_rows, row_terms
 from .count_terms import LINKS, expected_rates, inverse_link
 from .dynamics import NUMERICAL_STEPS, Dynamics, Linear
@@ -212,8 +213,8 @@ class PoissonLDS(LinearDynamicsModel):
             offset = offset + jnp.einsum("stm,nm->tns", jnp.asarray(data.inputs["inputs"]), params["input_weights"])
         return Readout(params["matrix"], offset)
 
-    def potentials(self, params: Params, data: Sequences) -> GaussianChain:
-        """See `StateSpaceModel.potentials`."""
+    def _problem(self, params: Params, data: Sequences) -> tuple[Options, Law, Readout, Counts, Array]:
+        """What `laplace`, `variational` and `laplace_filter` take."""
         edges = self.edges(params, data)
         law = Law(*self.first_law(params, edges), edges)
         readout = self.readout(without_prefix("emission", params), data)
@@ -221,8 +222,15 @@ class PoissonLDS(LinearDynamicsModel):
         nearby = (data.inputs[_NEARBY], data.inputs[_EXPOSURE]) if _NEARBY in data.inputs else _nearby(data)
         values, observed, *nearby = (jnp.transpose(jnp.asarray(array), (1, 2, 0)) for array in (data.values, data.observed, *nearby))
         counts = Counts(values.astype(dtype), observed, jnp.asarray(data.lengths), *(array.astype(dtype) for array in nearby))
-        approximate = laplace if self.approximation == "laplace" else variational
-        return approximate(Options(self.link, self.backend), law, readout, counts, jnp.asarray(log_factorials(data))[..., 0].T.astype(dtype))
+        return Options(self.link, self.backend), law, readout, counts, jnp.asarray(log_factorials(data))[..., 0].T.astype(dtype)
+
+    def potentials(self, params: Params, data: Sequences) -> GaussianChain:
+        """See `StateSpaceModel.potentials`: nodes that stand for the counts in this very posterior, made from all of them."""
+        return (laplace if self.approximation == "laplace" else variational)(*self._problem(params, data))
+
+    def filter(self, params: Params, data: Sequences) -> GaussianFiltered:
+        """See `StateSpaceModel.filter`: the nodes of `potentials` know later counts, so each step is expanded anew, at its own mode (Eden et al. 2004)."""
+        return _filter(self, params, data)
 
     def _regressors(self, data: Sequences, smoothed: GaussianSmoothed) -> Regressors:
         means = smoothed.means
@@ -291,6 +299,11 @@ def _nearby(data: Sequences) -> tuple[Array, Array]:
     values = jnp.asarray(data.values)
     exposure = smoothed_counts(jnp.asarray(data.observed).astype(values.dtype))
     return smoothed_counts(values), exposure
+
+
+@eqx.filter_jit
+def _filter(model: PoissonLDS, params: Params, data: Sequences) -> GaussianFiltered:
+    return laplace_filter(*model._problem(params, data))
 
 
 @eqx.filter_jit
