@@ -32,7 +32,7 @@ def laws(model: StateSpaceModel, draws: Params, data: Sequences, question: str) 
     """
 
     def ask(params: Params) -> tuple[dict[str, Array], Array]:
-        answer = getattr(model.potentials(params, data), question)()
+        answer = getattr(model, question)(params, data)
         if isinstance(answer, GaussianSmoothed | GaussianFiltered):
             outer = answer.means[..., :, None] * answer.means[..., None, :]
             return {"mean": answer.means, "own": jnp.broadcast_to(answer.covariances, outer.shape), "outer": outer}, answer.log_normaliser
@@ -60,7 +60,7 @@ def log_likelihoods(model: StateSpaceModel, draws: Params, data: Sequences) -> A
 @eqx.filter_jit
 def one_step_ahead(model: StateSpaceModel, draws: Params, data: Sequences) -> Array:
     """Log p(data at t | data before t, parameters) under each draw, [draw, sequence, time]; zero at padding."""
-    return jax.lax.map(lambda params: model.potentials(params, data).filter().log_increments, draws, batch_size=_TOGETHER)
+    return jax.lax.map(lambda params: model.filter(params, data).log_increments, draws, batch_size=_TOGETHER)
 
 
 @eqx.filter_jit
