@@ -100,7 +100,7 @@ def variational(options: Options, law: Law, readout: Readout, counts: Counts, lo
 
 
 def predictor_variance(loadings: Array, covariances: Array) -> Array:
-    """c V cᵀ for every neuron, [time, neuron, sequence]."""
+    """C V cᵀ for every neuron, [time, neuron, sequence]."""
     flat = covariances.reshape(covariances.shape[0], -1, covariances.shape[-1])
     return _outer(loadings) @ flat
 
@@ -259,11 +259,12 @@ def _mode_moves(options: Options, law: Law, readout: Readout, path: Array, count
 def _mode_moves_jvp(options: Options, primals: tuple, tangents: tuple):
     law, readout, path, counts = primals
 
-    def expanded(path: Array) -> Array:
-        sites, constant = _expansion(options, readout, counts, path)
-        return chain(law, sites, constant, counts.lengths, options.backend).log_normaliser().sum()
-
-    across = jnp.transpose(jax.grad(expanded)(path), (2, 0, 1))
+    (sites, constant), pulled_back = jax.vjp(lambda path: _expansion(options, readout, counts, path), path)
+    found = posterior(law, sites, counts.lengths, options.backend, True)
+    assert found.covariances is not None
+    second = found.covariances + found.means[:, :, None] * found.means[:, None]
+    (across,) = pulled_back((Sites(-0.5 * second, found.means), jnp.ones_like(constant)))
+    across = jnp.transpose(across, (2, 0, 1))
     terms = _terms(options, readout, counts, path)
     held = _sites(readout, terms, path)
     precision = jnp.transpose(held.precision, (3, 0, 1, 2))[None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -23,6 +24,7 @@ from ..emissions.checks import at_least
 from ..unconstrained import maximise
 from .base import LinearDynamicsModel
 from .dynamics import NUMERICAL_STEPS, Dynamics, checked_prior, covariance_mode, flat, is_conjugate, variance_mode
+from .forecasting import Forecast, forecast
 from .moments import regression
 
 
@@ -258,6 +260,10 @@ class LinearGaussianSSM(LinearDynamicsModel):
             return expected_log_density(self.observations(params, data), smoothed.means, smoothed.covariances, jnp.asarray(data.lengths)).sum()
 
         return maximise(expected, self.emission_priors(), params, NUMERICAL_STEPS)
+
+    def forecast(self, params: Mapping[str, Any], data: Sequences, num_steps: int, inputs: Any = None, times: Any = None) -> Forecast:
+        """Laws of the steps after each sequence: see `latentgate.models.linear.forecasting.forecast`."""
+        return forecast(self, params, data, num_steps, inputs, times)
 
     def sample_emission(self, key: Array, params: Params, latent: Array, inputs: dict[str, Array], recent: Array) -> Array:
         """See `LinearDynamicsModel`."""
