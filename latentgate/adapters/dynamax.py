@@ -1,8 +1,9 @@
-"""Hidden Markov models to and from dynamax: structure, parameters, and the priors that both libraries have.
+"""Models to and from dynamax: structure, parameters, and the priors that both libraries have.
 
 Conventions that differ, all settled here: dynamax keeps standard deviations where latentgate keeps variances (diagonal Gaussians), and weights of every class
 where latentgate has log-odds against class 0 (categorical regression). Priors are taken over for the first state, the transitions, Poisson, Bernoulli and
 categorical emissions, and logistic weights; elsewhere the two libraries have priors of different kinds, and the defaults of the library gone to hold.
+Linear Gaussian models: see `latentgate.adapters.dynamax_linear`.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ import numpy as np
 from jax import Array
 from numpyro import distributions as dist
 
-from latentgate.models import HMM, emissions, transitions
+from latentgate.models import HMM, LinearGaussianSSM, emissions, transitions
 from latentgate.models.base import Params
 from latentgate.models.emissions.base import Emission
 
-from . import requirement
+from . import dynamax_linear, requirement
 
 try:
     from dynamax import hidden_markov_model as theirs
@@ -59,14 +60,14 @@ class _Counterpart:
     variant: str | None = None
 
 
-def from_dynamax(hmm: Any, params: Any) -> tuple[HMM, Params]:
-    """A dynamax HMM as a latentgate model and its parameters.
+def from_dynamax(hmm: Any, params: Any) -> tuple[HMM | LinearGaussianSSM, Params]:
+    """A dynamax HMM or linear Gaussian model as a latentgate model and its parameters.
 
     A spherical Gaussian becomes a diagonal one, which has more parameters but here the same values.
 
     Args:
         hmm: of `dynamax.hidden_markov_model`: Poisson, Gaussian (full, diagonal, spherical, shared covariance), Bernoulli, categorical, linear, logistic or
-            categorical regression.
+            categorical regression; or a linear Gaussian model of `dynamax.linear_gaussian_ssm`.
         params: its parameters, as `hmm.initialize` returns them.
 
     Returns:
@@ -74,7 +75,7 @@ def from_dynamax(hmm: Any, params: Any) -> tuple[HMM, Params]:
 
     Raises:
         TypeError: for a model without counterpart.
-        ValueError: for a categorical HMM of several columns, or a linear regression whose covariances are not diagonal.
+        ValueError: for a categorical HMM of several columns, a linear regression whose covariances are not diagonal, or a linear model that changes in time.
 
     Warns:
         UserWarning: where a prior has a form that latentgate lacks, so that latentgate's default takes its place.
@@ -88,11 +89,12 @@ def from_dynamax(hmm: Any, params: Any) -> tuple[HMM, Params]:
         >>> params["emission.rates"].shape
         (2, 3)
     """
+    if isinstance(hmm, dynamax_linear.KINDS):
+        return dynamax_linear.from_dynamax_linear(hmm, params)
     counterpart = _COUNTERPARTS.get(type(hmm))
     if counterpart is None:
-        known = ", ".join(kind.__name__ for kind in _COUNTERPARTS)
-        later = "; linear Gaussian models follow when latentgate has them" if "SSM" in type(hmm).__name__ else ""
-        raise TypeError(f"hmm: found {type(hmm).__name__}, expected one of dynamax's {known}{later}.")
+        known = ", ".join(kind.__name__ for kind in (*_COUNTERPARTS, *dynamax_linear.KINDS))
+        raise TypeError(f"hmm: found {type(hmm).__name__}, expected one of dynamax's {known}.")
     emission, ours = counterpart.take(hmm.emission_component, params.emissions)
     concentration = _number(hmm.initial_component.initial_probs_concentration, "the first state")
     options: dict[str, Any] = {} if concentration is None else {"initial_concentration": concentration}
@@ -104,11 +106,11 @@ def from_dynamax(hmm: Any, params: Any) -> tuple[HMM, Params]:
     }
 
 
-def to_dynamax(model: HMM, params: Mapping[str, Any]) -> tuple[Any, Any]:
-    """A latentgate HMM as a dynamax model and its parameters.
+def to_dynamax(model: HMM | LinearGaussianSSM, params: Mapping[str, Any]) -> tuple[Any, Any]:
+    """A latentgate HMM or linear Gaussian model as a dynamax model and its parameters.
 
     Args:
-        model: with constant transitions and an emission that `from_dynamax` can produce.
+        model: an HMM with constant transitions and an emission that `from_dynamax` can produce, or a linear Gaussian model in discrete time.
         params: {dotted name: array}, for example `fit.params`.
 
     Returns:
@@ -129,8 +131,10 @@ def to_dynamax(model: HMM, params: Mapping[str, Any]) -> tuple[Any, Any]:
         >>> float(hmm.marginal_log_prob(theirs, np.array([[0], [6]]))) < 0
         True
     """
+    if isinstance(model, LinearGaussianSSM):
+        return dynamax_linear.to_dynamax_linear(model, params)
     if not isinstance(model, HMM):
-        raise TypeError(f"model: found {type(model).__name__}, expected lg.HMM.")
+        raise TypeError(f"model: found {type(model).__name__}, expected lg.HMM or lg.LinearGaussianSSM.")
     matching = [
         counterpart
         for counterpart in _COUNTERPARTS.values()

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import xarray as xr
 from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.model_selection import BaseCrossValidator
 from sklearn.utils.validation import check_is_fitted
@@ -113,7 +114,10 @@ class StateSpaceEstimator(DensityMixin, BaseEstimator):
         """Probability of each state given all data of the session: [step, state], or a list of such arrays as in `predict`."""
         check_is_fitted(self, "fit_")
         data = self.sequences(X, groups=groups, lengths=lengths)
-        return _in_rows(self.fit_.smooth(data).values, data, X)
+        smoothed = self.fit_.smooth(data)
+        if isinstance(smoothed, xr.Dataset):
+            raise ValueError(f"predict_proba: found a fit of {type(self.model).__name__}, which has latents and no states; predict gives their path.")
+        return _in_rows(smoothed.values, data, X)
 
     def score(self, X: Any, y: Any = None, *, groups: Any = None, lengths: Any = None, sample_weight: None = None) -> float:
         """Mean log-likelihood of a step, states integrated out, in nats; greater is better, and comparable between folds of different lengths.

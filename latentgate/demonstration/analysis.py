@@ -160,7 +160,7 @@ def demonstrate(recording: str | None, settings: Settings, seed: int, tell: Call
 
     tell("decoding states and scoring held-out trials")
     with _timed(seconds, "decoding and scoring"):
-        probabilities = fits[ONE_HOT].smooth(data).values
+        probabilities = np.asarray(fits[ONE_HOT].smooth(data))
         # From the most to the least occupied one, so that numbers mean the same whatever the random start.
         order = np.argsort(-np.nansum(probabilities, axis=(0, 1)), kind="stable")
         fits[ONE_HOT] = fits[ONE_HOT].with_states(order)

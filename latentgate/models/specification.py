@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 
+from .distributions import mended
+
 
 def to_specification(value: Any) -> Any:
     """A model, part, prior, number, string or array as JSON-ready data.
@@ -61,7 +63,7 @@ def from_specification(value: Any) -> Any:
         distribution = getattr(dist, value["distribution"], None)
         if not (isinstance(distribution, type) and issubclass(distribution, dist.Distribution)):
             raise ValueError(f"prior: found {value['distribution']!r}, expected the name of a numpyro distribution.")
-        return distribution(**{name: from_specification(entry) for name, entry in value["arguments"].items()})
+        return mended(distribution(**{name: from_specification(entry) for name, entry in value["arguments"].items()}))
     if "mapping" in value:
         return {name: from_specification(entry) for name, entry in value["mapping"].items()}
     if "sequence" in value:

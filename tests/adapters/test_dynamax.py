@@ -10,7 +10,7 @@ import pytest
 from dynamax import hidden_markov_model as theirs
 from dynamax.hidden_markov_model.models.initial import ParamsStandardHMMInitialState
 from dynamax.hidden_markov_model.models.transitions import ParamsStandardHMMTransitions
-from dynamax.linear_gaussian_ssm import LinearGaussianSSM
+from dynamax.nonlinear_gaussian_ssm import NonlinearGaussianSSM
 from numpyro import distributions as dist
 
 import latentgate as lg
@@ -153,8 +153,8 @@ def test_default_models_convert_silently():
 
 
 def test_what_has_no_counterpart_is_named():
-    with pytest.raises(TypeError, match=r"found LinearGaussianSSM, expected one of dynamax's PoissonHMM.*linear Gaussian models follow"):
-        from_dynamax(LinearGaussianSSM(2, 2), None)
+    with pytest.raises(TypeError, match=r"found NonlinearGaussianSSM, expected one of dynamax's PoissonHMM.*LinearGaussianSSM"):
+        from_dynamax(NonlinearGaussianSSM(2, 2), None)
     with pytest.raises(TypeError, match="found GammaHMM, expected one of"):
         from_dynamax(theirs.GammaHMM(2), None)
     with pytest.raises(TypeError, match="found NegativeBinomial, expected one that dynamax has too"):

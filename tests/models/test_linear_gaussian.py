@@ -215,7 +215,7 @@ PRIORS = [pytest.param(name, path, id=f"{path[-1]} in {name}") for name, row in 
 
 def test_the_table_has_every_place_for_a_prior():
     assert {case.values[1][-1] for case in PRIORS} == {"matrix_prior", "covariance_prior", "noise_prior", "variance_prior"}
-    assert len(PRIORS) == 9
+    assert len(PRIORS) == 10
 
 
 @pytest.mark.parametrize(("name", "path"), PRIORS)
@@ -250,7 +250,7 @@ def test_simulated_data_have_the_moments_of_the_joint_normal(name):
     told = nodes.covariance if nodes.variances is None else np.diag(np.asarray(nodes.variances))
     noise = np.zeros((len(design), len(design)))
     noise[len(mean) :, len(mean) :] = np.kron(np.eye(length), np.asarray(told))
-    offset = np.concatenate([np.zeros(len(mean)), np.broadcast_to(np.asarray(nodes.bias), (length, told.shape[0])).ravel()])
+    offset = np.concatenate([np.zeros(len(mean)), np.broadcast_to(np.asarray(nodes.bias).reshape(-1, len(told)), (length, len(told))).ravel()])
     wanted = (design @ covariance @ design.T).astype(float) + noise
     variances = np.diagonal(wanted)
     np.testing.assert_array_less(np.abs(found.mean(0) - offset - (design @ mean).astype(float)), 5 * np.sqrt(variances / count))

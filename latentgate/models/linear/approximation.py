@@ -100,7 +100,7 @@ def variational(options: Options, law: Law, readout: Readout, counts: Counts, lo
 
 
 def predictor_variance(loadings: Array, covariances: Array) -> Array:
-    """C V cᵀ for every neuron, [time, neuron, sequence]."""
+    """Variance of every predictor, [time, neuron, sequence]."""
     flat = covariances.reshape(covariances.shape[0], -1, covariances.shape[-1])
     return _outer(loadings) @ flat
 
@@ -140,8 +140,8 @@ def _expected_sites(sites: Sites, found: Posterior) -> Array:
 def _mode(options: Options, law: Law, readout: Readout, counts: Counts) -> tuple[Array, Array]:
     """Mode of the path [time, d, sequence], and whether it was reached [sequence].
 
-    A point is a path z with the pull α for which z = prior mean + K α, K the prior's covariance: then the log-prior is -αᵀ(z - prior mean)/2 without the inverse
-    of anything, and any mixture of two points is one. The mode is where α is the slope of the log-probability of the counts.
+    A point is a path z with the pull α for which z = prior mean + K α, K the prior's covariance: then the log-prior is -αᵀ(z - prior mean)/2 without the
+    inverse of anything, and any mixture of two points is one. The mode is where α is the slope of the log-probability of the counts.
     """
     loadings = readout.loadings
     rest = prior_means(law, len(counts.values), counts.lengths)
@@ -187,7 +187,8 @@ def _best_sites(options: Options, law: Law, readout: Readout, counts: Counts) ->
 
     def evaluate(sites: Sites):
         found = posterior(law, sites, counts.lengths, options.backend, True)
-        assert found.covariances is not None and found.log_normaliser is not None
+        assert found.covariances is not None
+        assert found.log_normaliser is not None
         terms = _terms(options, readout, counts, found.means, found.covariances)
         value = found.log_normaliser + (terms.value.sum(1) - _expected_sites(sites, found)).sum(0)
         step = jax.tree.map(jnp.subtract, _sites(readout, terms, found.means), sites)
@@ -248,9 +249,9 @@ def climb(evaluate, start: Any, enough: Array) -> Climb:
 def _mode_moves(options: Options, law: Law, readout: Readout, path: Array, counts: Counts) -> Array:
     """Zero for every sequence, with the derivative that the log-normaliser has by the path's being the mode.
 
-    By v, the log-normaliser's gradient in the path it is expanded at, that is v · dz. The path that Newton proposes, of which the mode is one, is the mean of a
-    chain with fixed precisions, whose log-normaliser F is quadratic in the shift h, with the mean as gradient. So v · z = (F(h + v) - F(h - v)) / 2, exactly, and
-    dz needs no derivative of a recursion.
+    By v, the log-normaliser's gradient in the path it is expanded at, that is v · dz. The path that Newton proposes, of which the mode is one, is the mean
+    of a chain with fixed precisions, whose log-normaliser F is quadratic in the shift h, with the mean as gradient. So v · z = (F(h + v) - F(h - v)) / 2,
+    exactly, and dz needs no derivative of a recursion.
     """
     return jnp.zeros(counts.values.shape[-1], counts.values.dtype)
 
@@ -277,7 +278,8 @@ def _mode_moves_jvp(options: Options, primals: tuple, tangents: tuple):
         edges = [leaf if leaf.ndim == rank else leaf[None] for leaf, rank in zip(law.edges, (2, 1, 2), strict=True)]
         nodes = Information(precision, jnp.stack([shift + across, shift - across]))
         lengths = jnp.broadcast_to(counts.lengths, (2, *counts.lengths.shape))
-        both = GaussianChain(law.initial_mean, law.initial_covariance, *edges, nodes, lengths, backend=options.backend)
+        matrix, bias, covariance = edges
+        both = GaussianChain(law.initial_mean, law.initial_covariance, matrix, bias, covariance, nodes, lengths, backend=options.backend)
         up, down = both.log_normaliser()
         return 0.5 * (up - down)
 

@@ -11,7 +11,7 @@ from latentgate.kernels import GaussianFiltered
 from .approximation import Counts, Options, Readout, climb
 from .count_terms import count_terms
 from .dynamics import Edges
-from .paths import Law, apply, between, repeated, roots, scan_edges, see
+from .paths import Law, apply, between, repeated, scan_edges, see
 
 
 def laplace_filter(options: Options, law: Law, readout: Readout, counts: Counts, log_factorials: Array) -> GaussianFiltered:
@@ -35,7 +35,7 @@ def laplace_filter(options: Options, law: Law, readout: Readout, counts: Counts,
         def expand(path: Array):
             terms = count_terms(options.link, values, loadings @ path + offset).where(observed)
             precision = (outer @ terms.curvature).reshape(size, size, -1)
-            node = (precision, loadings.T @ (terms.slope + terms.curvature * (loadings @ path)), roots(precision[None])[0])
+            node = (precision, loadings.T @ (terms.slope + terms.curvature * (loadings @ path)))
             return terms, see(mean, covariance, node)
 
         def evaluate(point: tuple[Array, Array]):

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from latentgate.data import Sequences
+from latentgate.kernels import GaussianSmoothed
 
 from ..base import without_prefix
 
@@ -68,6 +69,7 @@ def forecast(model: LinearGaussianSSM, params: Mapping[str, Any], data: Sequence
     model.check(extended)
     arrays = {name: jnp.asarray(value) for name, value in params.items()}
     smoothed = model.smooth(arrays, extended)
+    assert isinstance(smoothed, GaussianSmoothed)
     emission = without_prefix("emission", arrays)
     nodes = model.observations(emission, extended)
     ahead = np.array(lengths)[:, None] + np.arange(num_steps)

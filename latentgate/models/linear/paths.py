@@ -19,6 +19,9 @@ from latentgate.kernels.gaussian import Information
 
 from .dynamics import Edges
 
+# Loops over so few latents are written out: at each turn they do less than starting the next one takes.
+_UNROLLED = 8
+
 
 class Law(NamedTuple):
     """Prior of the latents: initial_mean [d], initial_covariance [d, d], and edges as `Dynamics.edges` gives them."""
@@ -85,28 +88,33 @@ def prior_means(law: Law, num_steps: int, lengths: Array) -> Array:
     return jnp.where(active[:, None], jnp.concatenate([first[None], later]), 0.0)
 
 
-def see(mean: Array, covariance: Array, node: tuple[Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
+def see(mean: Array, covariance: Array, node: tuple[Array, Array]) -> tuple[Array, Array, Array, Array]:
     """One latent meets its node, without an inverse.
 
     Args:
         mean: before, [d, sequence].
         covariance: before, [d, d, sequence].
-        node: precision, shift, and what `roots` gives of the precision.
+        node: precision and shift.
 
     Returns:
         mean and covariance after, shift less what the mean before explains of it, and the log-normaliser's increment [sequence].
     """
-    precision, shift, root = node
+    precision, shift = node
     size = len(mean)
 
-    def by_column(k, carry: tuple[Array, Array]):
-        covariance, volume = carry
-        column = root[k]
+    def by_column(k, carry: tuple[Array, Array, Array]):
+        rest, covariance, volume = carry
+        # The next column l of J = Σ l lᵀ; a direction without information has a column of zeros.
+        pivot = rest[k, k]
+        positive = pivot > 0
+        column = rest[:, k] * jnp.where(positive, 1 / jnp.sqrt(jnp.where(positive, pivot, 1.0)), 0.0)
+        rest = rest - column[:, None] * column[None]
         gain = apply(covariance, column)
         innovation = 1.0 + jnp.sum(column * gain, 0)
-        return covariance - gain[:, None] * (gain / innovation)[None], volume + jnp.log(innovation)
+        return rest, covariance - gain[:, None] * (gain / innovation)[None], volume + jnp.log(innovation)
 
-    covariance, volume = jax.lax.fori_loop(0, size, by_column, (covariance, jnp.zeros_like(mean[0])))
+    start = (precision, covariance, jnp.zeros_like(mean[0]))
+    _, covariance, volume = jax.lax.fori_loop(0, size, by_column, start, unroll=size <= _UNROLLED)
     told = apply(precision, mean)
     surprise = shift - told
     gained = apply(covariance, surprise)
@@ -117,7 +125,6 @@ def see(mean: Array, covariance: Array, node: tuple[Array, Array, Array]) -> tup
 def _sequential(law: Law, sites: Sites, lengths: Array, spread: bool) -> Posterior:
     num_steps = sites.shift.shape[0]
     active = jnp.arange(num_steps)[:, None] < lengths
-    columns = roots(sites.precision)
 
     def forward(carry: tuple[Array, Array], now: tuple[Edges, Any, Array]):
         edge, sites, real = now
@@ -129,7 +136,7 @@ def _sequential(law: Law, sites: Sites, lengths: Array, spread: bool) -> Posteri
         seen, filtered, surprise, increment = see(moved, spread, sites)
         return (seen, filtered), (moved, filtered, surprise, increment)
 
-    nodes = (sites.precision, sites.shift, columns)
+    nodes = (sites.precision, sites.shift)
     first_mean, first_covariance = repeated(law.initial_mean, lengths), repeated(law.initial_covariance, lengths)
     mean, covariance, surprise, increment = see(first_mean, first_covariance, jax.tree.map(lambda leaf: leaf[0], nodes))
     _, later = scan_edges(forward, (mean, covariance), law.edges, (jax.tree.map(lambda leaf: leaf[1:], nodes), active[1:]))
@@ -169,10 +176,9 @@ def _sequential(law: Law, sites: Sites, lengths: Array, spread: bool) -> Posteri
 
 def scan_edges(step, carry, edges: Edges, others: tuple, reverse: bool = False):
     """Scan over the edges, constant or not, laid out with the sequences last, and what goes with each."""
-    ranks = Edges(2, 1, 2)
-    changing = Edges(*(leaf.ndim > rank for leaf, rank in zip(edges, ranks, strict=True)))
-    laid = Edges(*(jnp.moveaxis(leaf, 0, -1) if own else leaf[..., None] for leaf, own in zip(edges, changing, strict=True)))
-    moving = Edges(*(leaf if own else None for leaf, own in zip(laid, changing, strict=True)))
+    changing = [leaf.ndim > rank for leaf, rank in zip(edges, (2, 1, 2), strict=True)]
+    laid = [jnp.moveaxis(leaf, 0, -1) if own else leaf[..., None] for leaf, own in zip(edges, changing, strict=True)]
+    moving = [leaf if own else None for leaf, own in zip(laid, changing, strict=True)]
 
     def inner(carry, now):
         own, others = now
@@ -182,21 +188,8 @@ def scan_edges(step, carry, edges: Edges, others: tuple, reverse: bool = False):
     return jax.lax.scan(inner, carry, (moving, others), reverse=reverse)
 
 
-def roots(precision: Array) -> Array:
-    """Columns l with Σ l lᵀ = J, [time, column, d, sequence]; a direction without information has a column of zeros."""
-
-    def column(k, carry: tuple[Array, Array]):
-        rest, columns = carry
-        entries = jax.lax.dynamic_index_in_dim(rest, k, 2, keepdims=False)
-        pivot = jax.lax.dynamic_index_in_dim(entries, k, 1)
-        positive = pivot > 0
-        entries = entries * jnp.where(positive, 1 / jnp.sqrt(jnp.where(positive, pivot, 1.0)), 0.0)
-        return rest - entries[:, :, None] * entries[:, None], jax.lax.dynamic_update_index_in_dim(columns, entries, k, 1)
-
-    return jax.lax.fori_loop(0, precision.shape[1], column, (precision, jnp.zeros_like(precision)))[1]
-
-
 def repeated(array: Array, lengths: Array) -> Array:
+    """The same array for every sequence, [..., sequence]."""
     return jnp.broadcast_to(array[..., None], (*array.shape, len(lengths)))
 
 
@@ -204,7 +197,12 @@ def apply(matrix: Array, vector: Array) -> Array:
     """Matrices [i, j, 1 or sequence] times vectors [j, sequence]."""
     if matrix.shape[-1] == 1:
         return matrix[..., 0] @ vector
-    return jnp.sum(matrix * vector[None], 1)
+    if len(vector) > _UNROLLED:
+        return jnp.sum(matrix * vector[None], 1)
+    total = matrix[:, 0] * vector[0]
+    for j in range(1, len(vector)):
+        total = total + matrix[:, j] * vector[j]
+    return total
 
 
 def _product(left: Array, right: Array) -> Array:

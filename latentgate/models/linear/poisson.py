@@ -46,8 +46,8 @@ class PoissonLDS(LinearDynamicsModel):
 
     EM is monotone for the bound. Laplace's approximation is no bound: EM may lower it at the end of its climb, and then stops there with the best parameters.
 
-    Parameters: `initial.mean` [latent], `initial.covariance` [latent, latent_other] (initial="free"); those of the dynamics under `dynamics.`; `emission.matrix`
-    [neuron, latent], `emission.bias` [neuron], `emission.history` [neuron, basis], `emission.input_weights` [neuron, input].
+    Parameters: `initial.mean` [latent], `initial.covariance` [latent, latent_other] (initial="free"); those of the dynamics under `dynamics.`;
+    `emission.matrix` [neuron, latent], `emission.bias` [neuron], `emission.history` [neuron, basis], `emission.input_weights` [neuron, input].
 
     The latents are known only up to a linear change of basis.
 
