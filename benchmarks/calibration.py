@@ -3,9 +3,9 @@
     python benchmarks/calibration.py [--replications 200] [--short] [--json FILE]
 
 For each replication: parameters from the prior, data from the parameters, draws from the posterior; then the rank of each true quantity among its draws is
-uniform if, and only if, draws and model agree. Quantities do not depend on the numbering of the states (which no posterior knows): parameters of the states in
-the order of one of them, and the log-likelihood. Uniformity by a χ² test on ten bins; all tests of a run together raise a false alarm once in a hundred runs
-(Bonferroni).
+uniform if, and only if, draws and model agree. Quantities do not depend on the numbering of the states (which no posterior knows): parameters, those of the
+states in the order of one of them, and the log-likelihood. Uniformity by a χ² test on ten bins; all tests of a run together raise a false alarm once in a
+hundred runs (Bonferroni).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from scipy import stats
 jax.config.update("jax_enable_x64", True)
 
 import latentgate as lg
-from latentgate.models.base import resolve
+from latentgate.models.base import StateSpaceModel, resolve
 
 BINS = 10
 FALSE_ALARM = 0.01
@@ -38,12 +38,12 @@ SHORT = lg.NUTS(chains=1, warmup=20, draws=100, block=20, max_tree_depth=3, star
 
 
 class Case(NamedTuple):
-    """A model, the shape of its data, and by which parameter its states are ordered."""
+    """A model, the shape of its data, and by which parameter its states are ordered, if it has states."""
 
-    model: lg.HMM
+    model: StateSpaceModel
     lengths: list[int]
     num_inputs: int
-    order_by: Callable[[dict[str, np.ndarray]], np.ndarray]
+    order_by: Callable[[dict[str, np.ndarray]], np.ndarray] | None
 
 
 CASES = {
@@ -64,10 +64,24 @@ CASES = {
         1,
         lambda params: params["emission.weights"][..., 0],
     ),
+    # The given matrix says which way the latent points and in what units.
+    "Linear Gaussian model": Case(
+        lg.LinearGaussianSSM(
+            1,
+            2,
+            dynamics=lg.dynamics.Linear(bias=False, noise="diagonal", matrix_prior=dist.Normal(0.5, 0.3), covariance_prior=dist.InverseGamma(3.0, 1.0)),
+            initial=(0.0, 1.0),
+            matrix=[[1.0], [0.7]],
+            noise_prior=dist.InverseGamma(3.0, 1.0),
+        ),
+        [20, 20, 15],
+        0,
+        None,
+    ),
 }
 
 
-def draw_parameters(model: lg.HMM, key: jax.Array) -> dict[str, jax.Array]:
+def draw_parameters(model: StateSpaceModel, key: jax.Array) -> dict[str, jax.Array]:
     """One draw from the prior."""
     params: dict[str, jax.Array] = {}
     for name, sub in zip(model.priors(), jax.random.split(key, len(model.priors())), strict=True):
@@ -77,12 +91,13 @@ def draw_parameters(model: lg.HMM, key: jax.Array) -> dict[str, jax.Array]:
 
 def quantities(case: Case, params: dict[str, np.ndarray], log_likelihood: np.ndarray) -> dict[str, np.ndarray]:
     """{name: [sample]} of parameters [sample, ...], states in order."""
-    order = np.argsort(case.order_by(params), -1)
+    order = None if case.order_by is None else np.argsort(case.order_by(params), -1)
     found = {"log-likelihood": log_likelihood}
     for name, dims in case.model.dims().items():
         value = np.asarray(params[name])
         for axis, dim in enumerate(dims, start=1):
             if dim in ("state", "next_state"):
+                assert order is not None
                 shape = [1] * value.ndim
                 shape[0], shape[axis] = order.shape
                 value = np.take_along_axis(value, order.reshape(shape), axis)

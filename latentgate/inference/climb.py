@@ -171,7 +171,7 @@ def _run_block(climber: Climber, model: StateSpaceModel, data: Sequences, state:
         settled = result.log_joint - state.best_log_joint <= jnp.maximum(tolerance, 2 * eps) * scale
         broken = jnp.where(jnp.isnan(total), CODES[Outcome.UNDERFLOW], CODES[Outcome.NOT_FINITE])
         # An approximate log-likelihood need not rise under EM; where it falls, the climb is over, and its best point is kept.
-        fallen = Outcome.CONVERGED if getattr(model, "approximate", False) else Outcome.DECREASED
+        fallen = Outcome.CONVERGED if model.approximate else Outcome.DECREASED
         verdict = jnp.where(fell, CODES[fallen], jnp.where(settled, CODES[Outcome.CONVERGED], state.status))
         status = jnp.where(running, jnp.where(finite, verdict, broken), state.status).astype(jnp.int32)
         bad = jnp.argmax(~jnp.isfinite(result.log_likelihood), -1)

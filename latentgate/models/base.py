@@ -124,6 +124,11 @@ class StateSpaceModel(eqx.Module):
     def adopt(self, other: StateSpaceModel, params: Params) -> Params:
         """Parameters of another model as a start for this one; raises ValueError where they cannot serve."""
 
+    @property
+    def approximate(self) -> bool:
+        """Whether the log-likelihood is an approximation that EM may lower; EM ends where it falls, then, and calls that the end of the climb."""
+        return False
+
     def prepare(self, data: Sequences) -> Sequences:
         """See `Part.prepare`."""
         return data

@@ -52,7 +52,9 @@ def linear_models() -> dict[str, LinearRow]:
         return lg.LinearGaussianSSM(2, 3, dynamics=dynamics, **options)
 
     def structural(*components, **options):
-        return lg.LinearGaussianSSM(dynamics=lg.dynamics.Structural(*components, **options), initial=(0.0, 4.0), noise_prior=dist.InverseGamma(jnp.array(2.0), jnp.array(1.0)))
+        return lg.LinearGaussianSSM(
+            dynamics=lg.dynamics.Structural(*components, **options), initial=(0.0, 4.0), noise_prior=dist.InverseGamma(jnp.array(2.0), jnp.array(1.0))
+        )
 
     both = [0, 1]
     some = lg.dynamics

@@ -3,11 +3,13 @@
 from .arrays import Information, Observations
 from .chain import BACKENDS, FORMS, GaussianChain, expected_log_density
 from .questions import GaussianFiltered, GaussianSmoothed
+from .sequences_last import Edges
 from .steps import forecast, predict, update
 
 __all__ = [
     "BACKENDS",
     "FORMS",
+    "Edges",
     "GaussianChain",
     "GaussianFiltered",
     "GaussianSmoothed",

@@ -15,9 +15,9 @@ from jax import Array
 
 from latentgate.kernels import GaussianChain
 from latentgate.kernels.gaussian import Information
+from latentgate.kernels.gaussian.sequences_last import Law, Posterior, Sites, chain, posterior, prior_means
 
 from .count_terms import Terms, count_terms, expected_rates, inverse_link
-from .paths import Law, Posterior, Sites, chain, posterior, prior_means
 
 # Both climbs are of concave functions and end by themselves, mostly after six to fifteen candidates.
 _MOST_CANDIDATES = 100

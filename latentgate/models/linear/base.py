@@ -16,6 +16,7 @@ from numpyro.distributions import constraints
 
 from latentgate.data import Sequences
 from latentgate.kernels import GaussianSmoothed
+from latentgate.kernels.gaussian import Edges
 from latentgate.kernels.linear_sde import stationary_covariance
 from latentgate.kernels.small_matrices import cholesky, log_determinant, solve_positive_definite, square_root
 
@@ -24,7 +25,7 @@ from ..distributions import InverseWishart
 from ..emissions.checks import at_least
 from ..unconstrained import maximise
 from .canonical import canonical_basis, change_basis
-from .dynamics import NUMERICAL_STEPS, Dynamics, Edges, Linear, covariance_mode, flat
+from .dynamics import NUMERICAL_STEPS, Dynamics, Linear, covariance_mode, flat
 from .moments import second_moments
 
 

@@ -7,11 +7,11 @@ import jax.numpy as jnp
 from jax import Array
 
 from latentgate.kernels import GaussianFiltered
+from latentgate.kernels.gaussian import Edges
+from latentgate.kernels.gaussian.sequences_last import Law, apply, between, repeated, scan_edges, see
 
 from .approximation import Counts, Options, Readout, climb
 from .count_terms import count_terms
-from .dynamics import Edges
-from .paths import Law, apply, between, repeated, scan_edges, see
 
 
 def laplace_filter(options: Options, law: Law, readout: Readout, counts: Counts, log_factorials: Array) -> GaussianFiltered:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import abc
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +13,7 @@ from numpyro.distributions import constraints
 
 from latentgate.data import Sequences
 from latentgate.kernels import GaussianSmoothed
+from latentgate.kernels.gaussian import Edges
 from latentgate.kernels.linear_sde import discretise
 from latentgate.kernels.small_matrices import cholesky, log_determinant, solve_positive_definite
 
@@ -26,14 +26,6 @@ from .moments import EdgeMoments, edge_moments, regression, residual_moment, sec
 
 # L-BFGS steps of an M-step without closed form.
 NUMERICAL_STEPS = 12
-
-
-class Edges(NamedTuple):
-    """Edges of a Gaussian chain: matrix and covariance [d, d] or [sequence, time - 1, d, d]; bias [d], or [sequence, time - 1, d]."""
-
-    matrix: Array
-    bias: Array
-    covariance: Array
 
 
 class Dynamics(Part):

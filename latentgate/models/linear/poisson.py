@@ -12,6 +12,7 @@ from jax import Array
 
 from latentgate.data import Sequences
 from latentgate.kernels import BACKENDS, GaussianChain, GaussianFiltered, GaussianSmoothed
+from latentgate.kernels.gaussian.sequences_last import Law
 
 from ..base import Params, Prior, with_computed, with_shape, without_prefix
 from ..basis import Basis
@@ -27,7 +28,6 @@ from .causal import laplace_filter
 from .count_regression import Regressors, raise_rows, row_terms
 from .count_terms import LINKS, expected_rates, inverse_link
 from .dynamics import NUMERICAL_STEPS, Dynamics, Linear
-from .paths import Law
 from .principal import principal_loadings, smoothed_counts
 
 APPROXIMATIONS = ("laplace", "variational")

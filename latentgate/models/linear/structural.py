@@ -14,11 +14,12 @@ from numpyro.distributions import constraints
 
 from latentgate.data import Sequences
 from latentgate.kernels import GaussianSmoothed
+from latentgate.kernels.gaussian import Edges
 from latentgate.kernels.small_matrices import cholesky, solve_positive_definite
 
 from ..base import Params, Prior, with_shape
 from ..emissions.checks import at_least
-from .dynamics import Dynamics, Edges, checked_prior, flat, variance_mode
+from .dynamics import Dynamics, checked_prior, flat, variance_mode
 from .moments import edge_moments, residual_moment
 
 

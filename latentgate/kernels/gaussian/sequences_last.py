@@ -13,18 +13,24 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from latentgate.kernels import GaussianChain
-from latentgate.kernels.discrete import resolve
-from latentgate.kernels.gaussian import Information
+from ..discrete import resolve
+from .arrays import Information
+from .chain import GaussianChain
 
-from .dynamics import Edges
-
-# Loops over so few latents are written out: at each turn they do less than starting the next one takes.
+# Sums over so few latents are written out, which XLA makes one loop over the sequences of; its own reduction is several times slower.
 _UNROLLED = 8
 
 
+class Edges(NamedTuple):
+    """Edges of a Gaussian chain: matrix and covariance [d, d] or [sequence, time - 1, d, d]; bias [d], or [sequence, time - 1, d]."""
+
+    matrix: Array
+    bias: Array
+    covariance: Array
+
+
 class Law(NamedTuple):
-    """Prior of the latents: initial_mean [d], initial_covariance [d, d], and edges as `Dynamics.edges` gives them."""
+    """Prior of the latents: initial_mean [d], initial_covariance [d, d], and edges."""
 
     initial_mean: Array
     initial_covariance: Array
@@ -114,7 +120,7 @@ def see(mean: Array, covariance: Array, node: tuple[Array, Array]) -> tuple[Arra
         return rest, covariance - gain[:, None] * (gain / innovation)[None], volume + jnp.log(innovation)
 
     start = (precision, covariance, jnp.zeros_like(mean[0]))
-    _, covariance, volume = jax.lax.fori_loop(0, size, by_column, start, unroll=size <= _UNROLLED)
+    _, covariance, volume = jax.lax.fori_loop(0, size, by_column, start)
     told = apply(precision, mean)
     surprise = shift - told
     gained = apply(covariance, surprise)
