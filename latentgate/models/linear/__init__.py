@@ -1,8 +1,10 @@
 """Models whose latents have linear dynamics with normal noise."""
 
-from .dynamics import DampedRotations, Dynamics, Linear, LinearSDE
+from .continuous import LinearSDE
+from .dynamics import Dynamics, Linear
 from .gaussian import LinearGaussianSSM
 from .poisson import PoissonLDS
+from .rotations import DampedRotations
 from .structural import Autoregressive, LocalLevel, LocalTrend, Seasonal, Structural
 
 __all__ = [

@@ -14,7 +14,6 @@ from numpyro.distributions import constraints
 from latentgate.data import Sequences
 from latentgate.kernels import GaussianSmoothed
 from latentgate.kernels.gaussian import Edges
-from latentgate.kernels.linear_sde import discretise
 from latentgate.kernels.small_matrices import cholesky, log_determinant, solve_positive_definite
 
 from ..base import Params, Part, Prior, with_shape
@@ -22,7 +21,7 @@ from ..distributions import InverseWishart, numbers_of, positive_definite
 from ..emissions.base import check_inputs
 from ..emissions.checks import at_least, prior_or, refuse_idle_prior
 from ..unconstrained import maximise
-from .moments import EdgeMoments, edge_moments, regression, residual_moment, second_moments
+from .moments import EdgeMoments, edge_moments, regression, residual_moment
 
 # L-BFGS steps of an M-step without closed form.
 NUMERICAL_STEPS = 12
@@ -97,7 +96,7 @@ class ConstantDynamics(Dynamics):
         """See `Dynamics.expected`."""
         coefficients, noise = self.coefficients_and_noise(params)
         moments = self.moments(data, smoothed)
-        return _edge_density(coefficients, noise, moments.regressors, moments.after, moments.cross.T, moments.count)
+        return edge_density(coefficients, noise, moments.regressors, moments.after, moments.cross.T, moments.count)
 
     def m_step(self, params: Params, data: Sequences, smoothed: GaussianSmoothed) -> Params:
         """See `Dynamics.m_step`: numerical, on expected sums alone."""
@@ -298,128 +297,7 @@ class Linear(ConstantDynamics):
         return not self.bias and not self.num_inputs
 
 
-class DampedRotations(ConstantDynamics):
-    """Pairs of latents that rotate and decay: oscillations with a frequency and a damping each.
-
-    Parameters: `damping` [oscillation], the factor a step in (0, 1); `frequency` [oscillation], radians a step in (0, π); `variances` [oscillation], of
-    the noise of both latents of a pair.
-
-    Example:
-        >>> import latentgate as lg
-        >>> sorted(lg.LinearGaussianSSM(4, 10, dynamics=lg.dynamics.DampedRotations()).dims())[:3]
-        ['dynamics.damping', 'dynamics.frequency', 'dynamics.variances']
-    """
-
-    def priors(self, num_states: int) -> dict[str, Prior]:
-        """See `Part.priors`."""
-        if num_states % 2:
-            raise ValueError(f"latent_dim: found {num_states}, expected an even number of latents for DampedRotations, two an oscillation.")
-        half = (num_states // 2,)
-        return {
-            "damping": dist.Uniform(0.0, 1.0).expand(half).to_event(1),
-            "frequency": dist.Uniform(0.0, np.pi).expand(half).to_event(1),
-            "variances": flat(constraints.positive, half),
-        }
-
-    def dims(self) -> dict[str, tuple[str, ...]]:
-        """See `Part.dims`."""
-        return {"damping": ("oscillation",), "frequency": ("oscillation",), "variances": ("oscillation",)}
-
-    def initialize(self, key: Array, data: Sequences, num_states: int) -> Params:
-        """Frequencies spread over the lower half of the band, differently in every restart."""
-        dtype, half = jnp.asarray(data.values).dtype, num_states // 2
-        frequency = jax.random.uniform(key, (half,), dtype, 0.05, np.pi / 2)
-        return {"damping": jnp.full(half, 0.9, dtype), "frequency": jnp.sort(frequency), "variances": jnp.full(half, 0.2, dtype)}
-
-    def edges(self, params: Params, data: Sequences) -> Edges:
-        """See `Dynamics.edges`."""
-        return self.step(params, None, None)
-
-    def step(self, params: Params, inputs: Array | None, gap: Array | None) -> Edges:
-        """See `Dynamics.step`."""
-        coefficients, noise = self.coefficients_and_noise(params)
-        return Edges(coefficients, jnp.zeros(len(coefficients), coefficients.dtype), noise)
-
-    def coefficients_and_noise(self, params: Params) -> tuple[Array, Array]:
-        """See `ConstantDynamics`."""
-        cosine, sine = params["damping"] * jnp.cos(params["frequency"]), params["damping"] * jnp.sin(params["frequency"])
-        blocks = jnp.stack([jnp.stack([cosine, -sine], -1), jnp.stack([sine, cosine], -1)], -2)
-        half = len(blocks)
-        matrix = jnp.einsum("kij,kl->kilj", blocks, jnp.eye(half, dtype=blocks.dtype)).reshape(2 * half, 2 * half)
-        return matrix, jnp.diag(jnp.repeat(params["variances"], 2))
-
-    def moments(self, data: Sequences, smoothed: GaussianSmoothed) -> EdgeMoments:
-        """See `ConstantDynamics`."""
-        return edge_moments(smoothed, data, None, False)
-
-    @property
-    def can_be_stationary(self) -> bool:
-        """Always, since damping is below one."""
-        return True
-
-
-class LinearSDE(Dynamics):
-    """A linear stochastic differential equation dz = drift z dt + noise, seen at the times of the data, regular or not.
-
-    Parameters: `drift` [latent, previous_latent] and `diffusion` [latent, latent_other] (spectral density), per unit of time. Transitions over each gap are
-    exact.
-
-    Example:
-        >>> import latentgate as lg
-        >>> lg.dynamics.LinearSDE().dims()
-        {'drift': ('latent', 'previous_latent'), 'diffusion': ('latent', 'latent_other')}
-    """
-
-    def priors(self, num_states: int) -> dict[str, Prior]:
-        """See `Part.priors`."""
-        shape = (num_states, num_states)
-        return {"drift": flat(constraints.real, shape), "diffusion": flat(positive_definite, shape)}
-
-    def dims(self) -> dict[str, tuple[str, ...]]:
-        """See `Part.dims`."""
-        return {"drift": ("latent", "previous_latent"), "diffusion": ("latent", "latent_other")}
-
-    def check(self, data: Sequences) -> None:
-        """See `Part.check`."""
-        if data.times is None:
-            raise ValueError("data: found no times, expected Sequences.from_arrays(..., times=[...]) for LinearSDE.")
-
-    def initialize(self, key: Array, data: Sequences, num_states: int) -> Params:
-        """Decay over some dozens of typical gaps."""
-        times = jnp.asarray(data.times)
-        dtype = jnp.asarray(data.values).dtype
-        count = jnp.asarray(data.lengths - 1).sum()
-        gap = jnp.where(count > 0, (times[:, -1] - times[:, 0]).sum() / jnp.maximum(count, 1), 1.0).astype(dtype)
-        rate = jnp.exp(jax.random.uniform(key, (num_states,), dtype, np.log(0.01), np.log(0.3))) / gap
-        return {"drift": jnp.diag(-rate).astype(dtype), "diffusion": jnp.diag(2 * rate).astype(dtype)}
-
-    def edges(self, params: Params, data: Sequences) -> Edges:
-        """See `Dynamics.edges`."""
-        matrix, covariance = discretise(params["drift"], params["diffusion"], jnp.diff(jnp.asarray(data.times), axis=1))
-        return Edges(matrix, jnp.zeros(params["drift"].shape[-1], matrix.dtype), covariance)
-
-    def step(self, params: Params, inputs: Array | None, gap: Array | None) -> Edges:
-        """See `Dynamics.step`."""
-        assert gap is not None
-        matrix, covariance = discretise(params["drift"], params["diffusion"], gap)
-        return Edges(matrix, jnp.zeros(params["drift"].shape[-1], matrix.dtype), covariance)
-
-    def m_step(self, params: Params, data: Sequences, smoothed: GaussianSmoothed) -> Params:
-        """See `Dynamics.m_step`: numerical, on the expected moments of every step."""
-        return maximise(lambda new: self.expected(new, data, smoothed), self.priors(smoothed.means.shape[-1]), params, NUMERICAL_STEPS)
-
-    def expected(self, params: Params, data: Sequences, smoothed: GaussianSmoothed) -> Array:
-        """See `Dynamics.expected`."""
-        second = second_moments(smoothed)
-        matrix, _, covariance = self.edges(params, data)
-        real = jnp.asarray(data.mask)[:, 1:]
-        # Padding has no gap, so nothing happens there; any regular covariance will do.
-        covariance = jnp.where(real[..., None, None], covariance, jnp.eye(covariance.shape[-1], dtype=covariance.dtype))
-        density = _edge_density(matrix, covariance, second[:, :-1], second[:, 1:], smoothed.lagged_moments, 1.0)
-        return jnp.where(real, density, 0.0).sum()
-
-
-def _edge_density(coefficients: Array, covariance: Array, regressors: Array, after: Array, lagged: Array, count: Array | float) -> Array:
+def edge_density(coefficients: Array, covariance: Array, regressors: Array, after: Array, lagged: Array, count: Array | float) -> Array:
     """Expected log-density of edges from their moments; `lagged` is Σ E[x zᵀ]."""
     explained = coefficients @ lagged
     coefficients_t = jnp.swapaxes(coefficients, -1, -2)
