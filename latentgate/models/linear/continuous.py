@@ -77,5 +77,7 @@ class LinearSDE(Dynamics):
         real = jnp.asarray(data.mask)[:, 1:]
         # Padding has no gap, so nothing happens there; any regular covariance will do.
         covariance = jnp.where(real[..., None, None], covariance, jnp.eye(covariance.shape[-1], dtype=covariance.dtype))
-        density = edge_density(matrix, covariance, second[:, :-1], second[:, 1:], smoothed.lagged_moments, 1.0)
+        # Of sequences of two steps the chain has one edge, and gives it without a dimension of time.
+        lagged = smoothed.lagged_moments.reshape(second[:, 1:].shape)
+        density = edge_density(matrix, covariance, second[:, :-1], second[:, 1:], lagged, 1.0)
         return jnp.where(real, density, 0.0).sum()
