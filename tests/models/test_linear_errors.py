@@ -1,5 +1,6 @@
 """What does not fit in a linear Gaussian model is named before anything is compiled."""
 
+import jax
 import numpy as np
 import numpyro.distributions as dist
 import pytest
@@ -62,3 +63,13 @@ def test_data_that_do_not_fit_are_named():
         lg.LinearGaussianSSM(2, 3, dynamics=LINEAR(num_inputs=2)).check(data)
     with pytest.raises(ValueError, match="data: found no times"):
         lg.LinearGaussianSSM(2, 3, dynamics=lg.dynamics.LinearSDE()).check(data)
+
+
+def test_times_that_float32_does_not_resolve_are_refused():
+    times = [1.6e9 + np.arange(5.0) / 10]
+    data = lg.Sequences.from_arrays([np.zeros((5, 1))], times=times)
+    model = lg.LinearGaussianSSM(1, 1, dynamics=lg.dynamics.LinearSDE())
+    with jax.enable_x64(False), pytest.raises(ValueError, match="float32 does not resolve"):
+        model.check(data)
+    with jax.enable_x64(True):
+        model.check(data)

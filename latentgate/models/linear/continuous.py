@@ -45,6 +45,13 @@ class LinearSDE(Dynamics):
         """See `Part.check`."""
         if data.times is None:
             raise ValueError("data: found no times, expected Sequences.from_arrays(..., times=[...]) for LinearSDE.")
+        gaps = np.diff(np.asarray(data.times), axis=1)
+        as_computed = np.diff(np.asarray(data.times).astype(jnp.zeros(0).dtype), axis=1)
+        if (np.abs(as_computed - gaps) > 1e-3 * gaps).any():
+            raise ValueError(
+                f"data: found times up to {np.max(data.times):g}, whose gaps {jnp.zeros(0).dtype} does not resolve; take the start of each sequence off its "
+                "times, or set JAX_ENABLE_X64=1."
+            )
 
     def initialize(self, key: Array, data: Sequences, num_states: int) -> Params:
         """Decay over some dozens of typical gaps."""
