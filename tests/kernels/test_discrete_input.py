@@ -71,8 +71,6 @@ def arguments(changes: dict, single: bool = False) -> list:
 def no_compilation():
     """Fails when something was compiled in the test, the copying of arrays to the device apart."""
     compilations = []
-    # Making a key compiles a program of its own, once.
-    jax.random.key(0)
 
     def listen(event: str, _duration: float, **details) -> None:
         name = details.get("fun_name", "")

@@ -14,6 +14,8 @@ import pytest
 from latentgate.kernels import GaussianChain, Information, Observations
 from tests.kernels.test_discrete_input import no_compilation, refusal  # noqa: F401 - a fixture
 
+# Made once: making one compiles a program of its own.
+KEY = jax.random.key(0)
 zeros = functools.partial(np.zeros, dtype=np.float32)
 eye = functools.partial(np.eye, dtype=np.float32)
 
@@ -33,7 +35,7 @@ CALLS: dict[str, Callable[[GaussianChain], Any]] = {
     "log_normaliser": lambda chain: chain.log_normaliser(),
     "filter": lambda chain: chain.filter().means,
     "smooth": lambda chain: chain.smooth().means,
-    "sample": lambda chain: chain.sample(jax.random.key(0)),
+    "sample": lambda chain: chain.sample(KEY),
 }
 
 # What is wrong, the changed arguments, and the argument that the message must name; the found shape must be in it too.
@@ -178,4 +180,4 @@ def test_number_of_samples_is_refused_when_it_is_no_count():
     wrong: Any
     for wrong in (-1, 1.5):
         with pytest.raises(ValueError, match=r"\bnum_samples\b"):
-            chain.sample(jax.random.key(0), num_samples=wrong)
+            chain.sample(KEY, num_samples=wrong)
