@@ -75,7 +75,6 @@ def from_dynamax_linear(ssm: Any, params: Any) -> tuple[LinearGaussianSSM, Param
         "emission.matrix": params.emissions.weights,
         "emission.bias": params.emissions.bias,
         "emission.input_weights": _or_zeros(params.emissions.input_weights, rows, num_inputs),
-        "emission.variances": covariance,
         "emission.covariance": covariance,
     }
     return model, {name: jnp.asarray(values[name]) for name in model.dims()}
@@ -127,7 +126,7 @@ def to_dynamax_linear(model: LinearGaussianSSM, params: Mapping[str, Any]) -> tu
             weights=model.loadings(emission),
             bias=emission_bias,
             input_weights=_or_zeros(emission.get("input_weights"), model.emission_dim, num_inputs),
-            cov=emission["covariance"] if model.noise == "full" else jnp.diag(emission["variances"]),
+            cov=emission["covariance"] if model.noise == "full" else jnp.diag(emission["covariance"]),
         ),
     )
 

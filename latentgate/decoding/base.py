@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import numbers
 from typing import Any, NamedTuple, Self
 
@@ -46,7 +47,7 @@ class Potentials(NamedTuple):
     shift: np.ndarray
 
 
-class Decoder(RegressorMixin, BaseEstimator):
+class Decoder(RegressorMixin, BaseEstimator, abc.ABC):
     """Fits on sessions of neural activity and kinematics, predicts kinematics.
 
     A subclass learns from laid-out training data in `_learn` and answers `_distribution` and `step`.
@@ -158,20 +159,20 @@ class Decoder(RegressorMixin, BaseEstimator):
         )
         self.standardised_errors_ = errors[:: -(-len(errors) // 10_000)]
 
-    def _check_options(self) -> None:
-        raise NotImplementedError
+    @abc.abstractmethod
+    def _check_options(self) -> None: ...
 
-    def _learn(self, rows: list[np.ndarray], targets: list[np.ndarray]) -> None:
-        raise NotImplementedError
+    @abc.abstractmethod
+    def _learn(self, rows: list[np.ndarray], targets: list[np.ndarray]) -> None: ...
 
-    def _distribution(self, rows: list[np.ndarray], question: str) -> list[tuple[np.ndarray, np.ndarray]]:
-        raise NotImplementedError
+    @abc.abstractmethod
+    def _distribution(self, rows: list[np.ndarray], question: str) -> list[tuple[np.ndarray, np.ndarray]]: ...
 
-    def _begin(self) -> None:
-        raise NotImplementedError
+    @abc.abstractmethod
+    def _begin(self) -> None: ...
 
-    def _advance(self, window: np.ndarray) -> Posterior:
-        raise NotImplementedError
+    @abc.abstractmethod
+    def _advance(self, window: np.ndarray) -> Posterior: ...
 
 
 class ChainDecoder(Decoder):
@@ -220,8 +221,8 @@ class ChainDecoder(Decoder):
         self._law = (ahead[0], ahead[1])
         return Posterior(self.dynamics_.restore(np.asarray(mean, float)), self.dynamics_.restore_covariance(np.asarray(covariance, float)))
 
-    def _potentials(self, rows: np.ndarray) -> Potentials:
-        raise NotImplementedError
+    @abc.abstractmethod
+    def _potentials(self, rows: np.ndarray) -> Potentials: ...
 
 
 @jax.jit

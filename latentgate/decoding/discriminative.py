@@ -40,7 +40,7 @@ class DiscriminativeKalmanFilter(ChainDecoder):
         lags: bins in a window, the present one included.
         past: "count" or "condition", see above; with one lag there is nothing to condition on.
         rule: where Q⁻¹ - S⁻¹ is not positive definite: "clip", "paper", "code" or "robust", see `latentgate.decoding.division.divide`. "code" and "robust"
-            also begin a session with Normal(f, Q) of its first bin, as the published code does. "divide" knows only "clip".
+            also begin a session with Normal(f, Q) of its first bin, as the published code does.
         folds: contiguous blocks of the training data left out in turn, so that the residuals behind Q are of bins the regressor had not seen.
         gap: bins on either side of a bin or block that are left out with it; as many as `lags` if None.
         dynamics_matrix: A, if it is known; else by the Yule-Walker equations.

@@ -18,7 +18,6 @@ import latentgate.metrics as metrics
 from latentgate.data import Sequences
 from latentgate.kernels import Path as StatePath
 from latentgate.models import StateSpaceModel
-from latentgate.models.linear.base import LinearDynamicsModel
 
 from . import averaging, storage
 from .alignment import has_states, match_params, permute_states
@@ -169,7 +168,7 @@ class Fit:
         lengths = [int(length) for length in data.lengths]
         inputs = {name: [np.asarray(rows)[i, :n] for i, n in enumerate(lengths)] for name, rows in data.inputs.items()} or None
         options: dict[str, Any] = {}
-        if data.times is not None and isinstance(self.model, LinearDynamicsModel):
+        if data.times is not None:
             options["times"] = [np.asarray(data.times)[i, :n] for i, n in enumerate(lengths)]
         drawn = np.full((num_samples, *np.shape(data.values)), np.nan)
         parameters = _spread(self._draws(None), num_samples)
@@ -206,8 +205,6 @@ class Fit:
         Raises:
             ValueError: if the basis is not free, or the model has states instead of latents.
         """
-        if not isinstance(self.model, LinearDynamicsModel):
-            raise ValueError(f"model: found {type(self.model).__name__}, expected one with linear latent dynamics, whose basis is free.")
         restarts = [replace(record, params=self.model.canonical(record.params)) for record in self.restarts]
         posterior = None
         if self.posterior is not None:

@@ -113,7 +113,7 @@ class StateSpaceModel(eqx.Module):
         """Parameters whose expected log-joint under `smoothed` is no smaller than that of `params`."""
 
     @abc.abstractmethod
-    def simulate(self, key: Array, params: Params, lengths, inputs=None) -> tuple[Sequences, list]:
+    def simulate(self, key: Array, params: Params, lengths, inputs=None, times=None) -> tuple[Sequences, list]:
         """Draws data and latents from the model."""
 
     @abc.abstractmethod
@@ -123,6 +123,14 @@ class StateSpaceModel(eqx.Module):
     @abc.abstractmethod
     def adopt(self, other: StateSpaceModel, params: Params) -> Params:
         """Parameters of another model as a start for this one; raises ValueError where they cannot serve."""
+
+    def canonical(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """The same model in the basis of latents to report.
+
+        Raises:
+            ValueError: if the model has no latents, or their basis is not free.
+        """
+        raise ValueError(f"model: found {type(self).__name__}, expected one with linear latent dynamics, whose basis is free.")
 
     @property
     def approximate(self) -> bool:

@@ -141,7 +141,7 @@ class HMM(StateSpaceModel):
             **with_prefix("emission", self.emission.m_step(emission, data, smoothed.marginals)),
         }
 
-    def simulate(self, key: Array, params: Params, lengths, inputs=None) -> tuple[Sequences, list[np.ndarray]]:
+    def simulate(self, key: Array, params: Params, lengths, inputs=None, times=None) -> tuple[Sequences, list[np.ndarray]]:
         """Draws sequences from the model.
 
         Args:
@@ -149,6 +149,7 @@ class HMM(StateSpaceModel):
             params: parameters.
             lengths: steps of each sequence.
             inputs: as in `Sequences.from_arrays`, one array [time, input] a sequence, where the model reads inputs.
+            times: as in `Sequences.from_arrays`; kept with the data drawn.
 
         Returns:
             the sequences and a list of their states, int32 [time].
@@ -167,7 +168,7 @@ class HMM(StateSpaceModel):
         values, states = _simulate(self, keys, params, columns, longest)
         values, states = np.asarray(values), np.asarray(states)
         arrays = [value[:length] for value, length in zip(values, lengths, strict=True)]
-        simulated = Sequences.from_arrays(arrays, inputs=inputs)
+        simulated = Sequences.from_arrays(arrays, inputs=inputs, times=times)
         return simulated, [state[:length] for state, length in zip(states, lengths, strict=True)]
 
 

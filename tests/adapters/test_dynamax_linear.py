@@ -85,7 +85,7 @@ def test_what_dynamax_leaves_out_is_left_out(made):
     )
     ssm = LinearGaussianSSM(SIZE, ROWS, has_dynamics_bias=False, has_emissions_bias=False)
     model, ours = from_dynamax(ssm, bare)
-    assert set(ours) == {"initial.mean", "initial.covariance", "dynamics.matrix", "dynamics.covariance", "emission.matrix", "emission.variances"}
+    assert set(ours) == {"initial.mean", "initial.covariance", "dynamics.matrix", "dynamics.covariance", "emission.matrix", "emission.covariance"}
     compare(ssm, bare, model, ours, values, np.zeros((T, 0)))
     back, their_params = to_dynamax(model, ours)
     assert not back.has_dynamics_bias

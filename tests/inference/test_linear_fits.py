@@ -34,7 +34,7 @@ IDENTIFIED = lg.LinearGaussianSSM(
     matrix=[[1.0], [0.7]],
     noise_prior=dist.InverseGamma(3.0, 1.0),
 )  # fmt: skip
-TRUTH = {"dynamics.matrix": np.array([[0.8]]), "dynamics.variances": np.array([0.4]), "emission.variances": np.array([0.5, 0.3])}
+TRUTH = {"dynamics.matrix": np.array([[0.8]]), "dynamics.covariance": np.array([0.4]), "emission.covariance": np.array([0.5, 0.3])}
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +161,7 @@ def test_what_else_is_asked_of_a_fit(which, data, request):
 
 def test_summary_of_a_point_estimate_names_every_entry(climbed):
     summary = climbed.summary()
-    assert list(summary.index) == ["dynamics.matrix[0, 0]", "dynamics.variances[0]", "emission.variances[0]", "emission.variances[1]"]
+    assert list(summary.index) == ["dynamics.covariance[0]", "dynamics.matrix[0, 0]", "emission.covariance[0]", "emission.covariance[1]"]
     assert_allclose(summary["value"].to_numpy(), np.concatenate([np.ravel(value) for value in climbed.params.values()]))
     assert summary.attrs["log_joint"] == climbed.log_joint_history[-1]
 
@@ -169,7 +169,7 @@ def test_summary_of_a_point_estimate_names_every_entry(climbed):
 def test_arviz_knows_the_draws(sampled, data):
     tree = sampled.to_arviz(data)
     assert set(tree.children) >= {"posterior", "sample_stats", "log_likelihood", "observed_data", "latents"}
-    assert tree["posterior"]["emission.variances"].dims == ("chain", "draw", "feature")
+    assert tree["posterior"]["emission.covariance"].dims == ("chain", "draw", "feature")
     # Steps without any observation say nothing.
     assert tree["log_likelihood"]["steps"].sizes["step"] == 100 - 8
     assert_allclose(tree["latents"]["mean"], sampled.smooth(data)["mean"])

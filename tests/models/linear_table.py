@@ -111,10 +111,10 @@ def start(row: LinearRow, seed: int = 1) -> dict[str, jax.Array]:
     params = row.model.initialize(jax.random.key(seed), row.data)
     moved = {}
     for name, value in params.items():
-        if name.endswith("covariance") or name.endswith("diffusion"):
+        if name.endswith(("covariance", "diffusion")) and value.ndim == 2:
             root = rng.normal(size=value.shape) * 0.3 + np.eye(len(value))
-            moved[name] = jnp.asarray(np.asarray(value) @ root @ root.T if np.ndim(value) < 2 else root @ np.asarray(value) @ root.T)
-        elif name.endswith("variances"):
+            moved[name] = jnp.asarray(root @ np.asarray(value) @ root.T)
+        elif name.endswith(("covariance", "variances")):
             moved[name] = value * rng.uniform(0.5, 2.0, value.shape)
         elif name in ("dynamics.damping", "dynamics.frequency"):
             moved[name] = value * rng.uniform(0.7, 1.0, value.shape)

@@ -26,7 +26,7 @@ def test_forecast_is_the_law_iterated():
         "emission.matrix": rng.normal(size=(3, 2)),
         "emission.bias": rng.normal(size=3),
         "emission.input_weights": rng.normal(size=(3, 1)),
-        "emission.variances": np.array([0.5, 1.0, 2.0]),
+        "emission.covariance": np.array([0.5, 1.0, 2.0]),
     }
     found = model.forecast(params, data, 4, inputs=ahead)
     filtered = model.filter({name: jnp.asarray(value) for name, value in params.items()}, data)
@@ -40,7 +40,7 @@ def test_forecast_is_the_law_iterated():
             np.testing.assert_allclose(found.latent_covariances[i, step], covariance, rtol=1e-10)
             expected = params["emission.matrix"] @ mean + params["emission.bias"] + params["emission.input_weights"] @ ahead[i][step]
             np.testing.assert_allclose(found.means[i, step], expected, rtol=1e-10)
-            spread = params["emission.matrix"] @ covariance @ params["emission.matrix"].T + np.diag(params["emission.variances"])
+            spread = params["emission.matrix"] @ covariance @ params["emission.matrix"].T + np.diag(params["emission.covariance"])
             np.testing.assert_allclose(found.covariances[i, step], spread, rtol=1e-10)
     with pytest.raises(ValueError, match="inputs: found none"):
         model.forecast(params, data, 4)

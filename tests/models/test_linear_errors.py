@@ -27,7 +27,7 @@ BAD = {
     r"matrix: found shape \(2, 2\)": {"latent_dim": 2, "matrix": np.eye(2)},
     "matrix_prior: found Normal, expected None": {"latent_dim": 2, "matrix": np.ones((1, 2)), "matrix_prior": dist.Normal(0.0, 1.0)},
     "noise_prior: found InverseGamma, expected a law of covariance matrices": {"latent_dim": 2, "noise": "full", "noise_prior": dist.InverseGamma(2.0, 1.0)},
-    "prior of variances: found event shape": {"latent_dim": 2, "noise_prior": dist.InverseWishart(3.0, scale_tril=np.eye(1))},
+    "prior of covariance: found event shape": {"latent_dim": 2, "noise_prior": dist.InverseWishart(3.0, scale_tril=np.eye(1))},
     "noise_prior: found 3": {"latent_dim": 2, "noise_prior": 3},
 }
 

@@ -269,7 +269,8 @@ def test_the_canonical_basis_is_one_and_the_same_from_every_basis(name):
         np.testing.assert_allclose(log_likelihood, one.asked()[1].log_normaliser, rtol=1e-10)
     np.testing.assert_allclose(canonical["dynamics.covariance"], np.eye(2), atol=1e-12)
     matrix = canonical["emission.matrix"]
-    noise = canonical["emission.covariance"] if "emission.covariance" in canonical else np.diag(canonical["emission.variances"])
+    noise = canonical["emission.covariance"]
+    noise = np.diag(noise) if noise.ndim == 1 else noise
     strength = matrix.T @ np.linalg.solve(noise, matrix)
     np.testing.assert_allclose(strength - np.diag(np.diagonal(strength)), 0.0, atol=1e-10 * strength.max())
     assert strength[0, 0] > strength[1, 1] > 0

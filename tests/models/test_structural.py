@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("float64")
 some = lg.dynamics
 DIFFUSE = (0.0, 1e7)
 # Durbin & Koopman, of the observations and of the level.
-PUBLISHED = {"emission.variances": 15_099.0, "dynamics.variances": 1_469.1}
+PUBLISHED = {"emission.covariance": 15_099.0, "dynamics.variances": 1_469.1}
 NILE = lg.LinearGaussianSSM(dynamics=some.Structural(some.LocalLevel()), initial=DIFFUSE)
 
 
@@ -97,7 +97,7 @@ def test_every_component_against_statsmodels(volumes):
     ours = {
         "dynamics.variances": jnp.array([level, trend, season, cycle]),
         "dynamics.entries": jnp.array([first, second]),
-        "emission.variances": jnp.array([irregular]),
+        "emission.covariance": jnp.array([irregular]),
     }
     assert set(ours) == set(model.dims())
     data = lg.Sequences.from_arrays([values[:, None]])
@@ -119,7 +119,7 @@ def test_autoregression_against_sarimax(volumes):
     companion = np.array([coefficients, [1.0, 0.0]])
     stationary = linalg.solve_discrete_lyapunov(companion, np.diag([noise, 0.0]))
     model = lg.LinearGaussianSSM(dynamics=some.Structural(some.Autoregressive(2)), initial=(0.0, stationary))
-    ours = {"dynamics.variances": jnp.array([noise]), "dynamics.entries": jnp.asarray(coefficients), "emission.variances": jnp.array([error])}
+    ours = {"dynamics.variances": jnp.array([noise]), "dynamics.entries": jnp.asarray(coefficients), "emission.covariance": jnp.array([error])}
     theirs = SARIMAX(values, order=(2, 0, 0), measurement_error=True)
     assert theirs.param_names == ["ar.L1", "ar.L2", "var.measurement_error", "sigma2"]
     wanted = theirs.loglike(np.array([*coefficients, error, noise]))
@@ -129,7 +129,7 @@ def test_autoregression_against_sarimax(volumes):
 def test_a_season_sums_to_zero_and_a_trend_is_smooth_without_noise():
     dynamics = some.Structural(some.LocalTrend(level_noise=False), some.Seasonal(3))
     model = lg.LinearGaussianSSM(dynamics=dynamics, initial=(np.array([1.0, 0.5, 2.0, -3.0]), 0.0))
-    params = {"dynamics.variances": jnp.zeros(2), "emission.variances": jnp.zeros(1)}
+    params = {"dynamics.variances": jnp.zeros(2), "emission.covariance": jnp.zeros(1)}
     (values,) = model.simulate(jax.random.key(0), params, [9])[0].to_list()
     time = np.arange(9)
     assert_allclose(values[:, 0], 1.0 + 0.5 * time + np.tile([2.0, 1.0, -3.0], 3), atol=1e-12)

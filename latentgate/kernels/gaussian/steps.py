@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from ..small_matrices import cholesky, log_determinant, solve_triangular, square_root
-from .potentials import transposed
+from .potentials import apply, transposed
 
 
 def predict(mean: Array, covariance: Array, matrix: Array, bias: Array, noise: Array) -> tuple[Array, Array]:
@@ -27,7 +27,7 @@ def predict(mean: Array, covariance: Array, matrix: Array, bias: Array, noise: A
         >>> predict(jnp.ones(1), one, 0.5 * one, jnp.zeros(1), one)[1].tolist()
         [[1.25]]
     """
-    return jnp.sum(matrix * mean[..., None, :], -1) + bias, matrix @ covariance @ transposed(matrix) + noise
+    return apply(matrix, mean) + bias, matrix @ covariance @ transposed(matrix) + noise
 
 
 def update(mean: Array, covariance: Array, precision: Array, shift: Array, log_constant: Array | float = 0.0) -> tuple[Array, Array, Array]:
@@ -51,8 +51,8 @@ def update(mean: Array, covariance: Array, precision: Array, shift: Array, log_c
     factor = cholesky(jnp.eye(mean.shape[-1], dtype=root.dtype) + transposed(root) @ precision @ root)
     sharpened = transposed(solve_triangular(factor, transposed(root)))
     after = sharpened @ transposed(sharpened)
-    slope = shift - _times(precision, mean)
-    moved = _times(after, slope)
+    slope = shift - apply(precision, mean)
+    moved = apply(after, slope)
     log_mean = log_constant + (mean * (shift + slope)).sum(-1) / 2 + (slope * moved).sum(-1) / 2 - 0.5 * log_determinant(factor)
     return mean + moved, after, log_mean
 
@@ -74,7 +74,3 @@ def forecast(mean: Array, covariance: Array, matrix: Array, bias: Array, noise: 
 
     edges = (each(matrix, covariance.ndim), each(bias, mean.ndim), each(noise, covariance.ndim))
     return jax.lax.scan(step, (mean, covariance), edges)[1]
-
-
-def _times(matrix: Array, vector: Array) -> Array:
-    return jnp.sum(matrix * vector[..., None, :], -1)

@@ -25,7 +25,7 @@ from ..distributions import InverseWishart
 from ..emissions.checks import at_least
 from ..unconstrained import maximise
 from .canonical import canonical_basis, change_basis
-from .dynamics import NUMERICAL_STEPS, Dynamics, Linear, covariance_mode, flat
+from .dynamics import NUMERICAL_STEPS, ConstantDynamics, Dynamics, Linear, covariance_mode, flat
 from .moments import second_moments
 
 
@@ -185,14 +185,16 @@ class LinearDynamicsModel(StateSpaceModel):
         return {**new, **with_prefix("dynamics", moved), **with_prefix("emission", self.m_step_emission(emission, data, smoothed))}
 
     def _stationary_step(self, params: Params, data: Sequences, smoothed: GaussianSmoothed) -> Params:
+        dynamics = self.dynamics
+        assert isinstance(dynamics, ConstantDynamics)
         first = second_moments(smoothed)[:, 0].sum(0)
         count = smoothed.means.shape[0]
 
         def expected(params: Params) -> Array:
-            edges = self.dynamics.edges(params, data)
+            edges = dynamics.edges(params, data)
             factor = cholesky(stationary_covariance(edges.matrix, edges.covariance))
             beginning = -0.5 * (count * log_determinant(factor) + jnp.trace(solve_positive_definite(factor, first)))
-            return self.dynamics.expected(params, data, smoothed) + beginning
+            return dynamics.expected(params, data, smoothed) + beginning
 
         return maximise(expected, self.dynamics.priors(self.latent_dim), params, NUMERICAL_STEPS)
 
@@ -206,10 +208,8 @@ class LinearDynamicsModel(StateSpaceModel):
         if not free or self.initial not in ("free", "stationary") or "emission.matrix" not in params:
             raise ValueError("model: found latents whose basis is fixed by its structure, expected free linear dynamics and a free emission matrix.")
         matrix = np.asarray(params["emission.matrix"], float)
-        if "emission.covariance" in params:
-            precision = np.linalg.inv(np.asarray(params["emission.covariance"], float))
-        else:
-            precision = np.diag(1 / np.asarray(params.get("emission.variances", np.ones(len(matrix))), float))
+        noise = np.asarray(params.get("emission.covariance", np.ones(len(matrix))), float)
+        precision = np.diag(1 / noise) if noise.ndim == 1 else np.linalg.inv(noise)
         return change_basis(params, canonical_basis(matrix, np.asarray(params["dynamics.covariance"], float), precision))
 
     def simulate(self, key: Array, params: Params, lengths, inputs=None, times=None) -> tuple[Sequences, list[np.ndarray]]:

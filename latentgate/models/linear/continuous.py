@@ -78,7 +78,7 @@ class LinearSDE(Dynamics):
         return maximise(lambda new: self.expected(new, data, smoothed), self.priors(smoothed.means.shape[-1]), params, NUMERICAL_STEPS)
 
     def expected(self, params: Params, data: Sequences, smoothed: GaussianSmoothed) -> Array:
-        """See `Dynamics.expected`."""
+        """Expected log-density of the edges, scalar."""
         second = second_moments(smoothed)
         matrix, _, covariance = self.edges(params, data)
         real = jnp.asarray(data.mask)[:, 1:]

@@ -43,10 +43,6 @@ class Dynamics(Part):
         """Whether edges are constant and can keep a law of the latents."""
         return False
 
-    def expected(self, params: Params, data: Sequences, smoothed: GaussianSmoothed) -> Array:
-        """Expected log-density of the edges, scalar."""
-        raise NotImplementedError
-
     @property
     def latent_dim(self) -> int | None:
         """Number of latents, where the dynamics fix it."""
@@ -57,9 +53,9 @@ class Dynamics(Part):
         """How a single observed feature reads the latents, [1, d], where the dynamics fix it."""
         return None
 
+    @abc.abstractmethod
     def step(self, params: Params, inputs: Array | None, gap: Array | None) -> Edges:
         """The edge into one step, for simulation: inputs of the step [m], time since the step before."""
-        raise NotImplementedError
 
 
 def checked_prior(name: str, prior: dist.Distribution | None, noise: str = "diagonal") -> dist.Distribution | None:
@@ -93,7 +89,7 @@ class ConstantDynamics(Dynamics):
         """Sums for that regression."""
 
     def expected(self, params: Params, data: Sequences, smoothed: GaussianSmoothed) -> Array:
-        """See `Dynamics.expected`."""
+        """Expected log-density of the edges, scalar."""
         coefficients, noise = self.coefficients_and_noise(params)
         moments = self.moments(data, smoothed)
         return edge_density(coefficients, noise, moments.regressors, moments.after, moments.cross.T, moments.count)
@@ -106,7 +102,7 @@ class ConstantDynamics(Dynamics):
 class Linear(ConstantDynamics):
     """Any linear dynamics: z_{t+1} = A z_t + bias + weights u_{t+1} + Normal(0, Q).
 
-    Parameters: `matrix` [latent, previous_latent], `bias` [latent], `covariance` [latent, latent_other] or, diagonal, `variances` [latent], and
+    Parameters: `matrix` [latent, previous_latent], `bias` [latent], `covariance` [latent, latent_other] or, diagonal, variances [latent], and
     with inputs `input_weights` [latent, input]. Where `matrix` is given with some entries, `entries` [entry] holds the free ones in its place.
 
     Args:
@@ -186,7 +182,7 @@ class Linear(ConstantDynamics):
             shape = (num_states, num_states)
             found["covariance"] = flat(positive_definite, shape) if prior is None else with_shape(prior, shape, "covariance")
         else:
-            found["variances"] = flat(constraints.positive, (num_states,)) if prior is None else with_shape(prior, (num_states,), "variances")
+            found["covariance"] = flat(constraints.positive, (num_states,)) if prior is None else with_shape(prior, (num_states,), "covariance")
         return found
 
     def dims(self) -> dict[str, tuple[str, ...]]:
@@ -201,8 +197,7 @@ class Linear(ConstantDynamics):
             found["bias"] = ("latent",)
         if self.num_inputs:
             found["input_weights"] = ("latent", "input")
-        found |= {"covariance": ("latent", "latent_other")} if self.noise == "full" else {"variances": ("latent",)}
-        return found
+        return found | {"covariance": ("latent", "latent_other") if self.noise == "full" else ("latent",)}
 
     def check(self, data: Sequences) -> None:
         """See `Part.check`."""
@@ -226,20 +221,19 @@ class Linear(ConstantDynamics):
         if self.num_inputs:
             params["input_weights"] = jnp.zeros((num_states, self.num_inputs), dtype)
         variances = jnp.full(num_states, 0.2, dtype)
-        return params | ({"covariance": jnp.diag(variances)} if self.noise == "full" else {"variances": variances})
+        return params | {"covariance": jnp.diag(variances) if self.noise == "full" else variances}
 
     def whole_matrix(self, params: Params) -> Array:
         """A, [d, d]."""
         free = self._free()
         if free is None:
             return params["matrix"]
-        noise = params["covariance"] if self.noise == "full" else params["variances"]
         assert self.matrix is not None
-        whole = jnp.asarray([[entry or 0.0 for entry in row] for row in self.matrix], noise.dtype)
+        whole = jnp.asarray([[entry or 0.0 for entry in row] for row in self.matrix], params["covariance"].dtype)
         return whole.at[free[:, 0], free[:, 1]].set(params["entries"]) if len(free) else whole
 
     def _parts(self, params: Params) -> tuple[Array, Array, Array]:
-        covariance = params["covariance"] if self.noise == "full" else jnp.diag(params["variances"])
+        covariance = params["covariance"] if self.noise == "full" else jnp.diag(params["covariance"])
         bias = params["bias"] if self.bias else jnp.zeros(covariance.shape[-1], covariance.dtype)
         return self.whole_matrix(params), bias, covariance
 
@@ -273,7 +267,7 @@ class Linear(ConstantDynamics):
         residual = residual_moment(moments, coefficients)
         if self.noise == "full":
             return new | {"covariance": covariance_mode(residual, moments.count, self.covariance_prior, params["covariance"])}
-        return new | {"variances": variance_mode(jnp.diagonal(residual), moments.count, self.covariance_prior, params["variances"])}
+        return new | {"covariance": variance_mode(jnp.diagonal(residual), moments.count, self.covariance_prior, params["covariance"])}
 
     def _coefficients(self, params: Params) -> Array:
         columns = [self.whole_matrix(params)]

@@ -35,7 +35,7 @@ class LinearGaussianSSM(LinearDynamicsModel):
 
     Parameters: `initial.mean` [latent], `initial.covariance` [latent, latent_other] (initial="free"); those of the dynamics under `dynamics.`;
     `emission.matrix` [feature, latent] (unless given), `emission.bias` [feature], `emission.input_weights` [feature, input],
-    `emission.variances` [feature] or, noise="full", `emission.covariance` [feature, feature_other].
+    `emission.covariance` [feature, feature_other] (noise="full") or variances [feature] (noise="diagonal").
 
     Without priors of your own, parameters have none but the first latent's covariance: EM and MAP climb to the maximum likelihood. The latents of a free
     model are known only up to a linear change of basis; `canonical` picks one to report.
@@ -60,7 +60,7 @@ class LinearGaussianSSM(LinearDynamicsModel):
     Example:
         >>> import latentgate as lg
         >>> sorted(lg.LinearGaussianSSM(latent_dim=6, emission_dim=100).dims())[-3:]
-        ['emission.variances', 'initial.covariance', 'initial.mean']
+        ['emission.matrix', 'initial.covariance', 'initial.mean']
     """
 
     emission_dim: int
@@ -132,7 +132,7 @@ class LinearGaussianSSM(LinearDynamicsModel):
         if self.noise == "full":
             found["covariance"] = flat(positive_definite, (rows, rows)) if prior is None else with_shape(prior, (rows, rows), "covariance")
         else:
-            found["variances"] = flat(constraints.positive, (rows,)) if prior is None else with_shape(prior, (rows,), "variances")
+            found["covariance"] = flat(constraints.positive, (rows,)) if prior is None else with_shape(prior, (rows,), "covariance")
         return found
 
     def emission_dims(self) -> dict[str, tuple[str, ...]]:
@@ -142,7 +142,7 @@ class LinearGaussianSSM(LinearDynamicsModel):
             found["bias"] = ("feature",)
         if self.num_inputs:
             found["input_weights"] = ("feature", "input")
-        return found | ({"covariance": ("feature", "feature_other")} if self.noise == "full" else {"variances": ("feature",)})
+        return found | {"covariance": ("feature", "feature_other") if self.noise == "full" else ("feature",)}
 
     def check(self, data: Sequences) -> None:
         """See `StateSpaceModel.check`."""
@@ -165,13 +165,13 @@ class LinearGaussianSSM(LinearDynamicsModel):
             params["bias"] = mean
         if self.num_inputs:
             params["input_weights"] = jnp.zeros((self.emission_dim, self.num_inputs), values.dtype)
-        return params | ({"covariance": jnp.diag(0.5 * variance)} if self.noise == "full" else {"variances": 0.5 * variance})
+        return params | {"covariance": jnp.diag(0.5 * variance) if self.noise == "full" else 0.5 * variance}
 
     def loadings(self, params: Params) -> Array:
         """H, [feature, latent], of the emission's parameters."""
         if self.matrix is None:
             return params["matrix"]
-        return jnp.asarray(self.matrix, params["covariance" if self.noise == "full" else "variances"].dtype)
+        return jnp.asarray(self.matrix, params["covariance"].dtype)
 
     def observations(self, params: Params, data: Sequences) -> Observations:
         """Node potentials, given the emission's parameters."""
@@ -184,7 +184,7 @@ class LinearGaussianSSM(LinearDynamicsModel):
             matrix,
             bias,
             covariance=params["covariance"] if self.noise == "full" else None,
-            variances=None if self.noise == "full" else params["variances"],
+            variances=None if self.noise == "full" else params["covariance"],
             observed=None if data.complete else data.observed,
         )
 
@@ -230,7 +230,7 @@ class LinearGaussianSSM(LinearDynamicsModel):
         if self.noise == "diagonal":
             variance = jnp.einsum("ni,nij,nj->n", loadings, moments[:, : self.latent_dim, : self.latent_dim] - self._of_means(weights, means), loadings)
             squares = (weights * residual**2).sum((0, 1)) + variance
-            return new | {"variances": variance_mode(squares, weights.sum((0, 1)), self.noise_prior, params["variances"])}
+            return new | {"covariance": variance_mode(squares, weights.sum((0, 1)), self.noise_prior, params["covariance"])}
         covariance = jnp.where(jnp.asarray(data.mask)[..., None, None], smoothed.covariances, 0.0).sum((0, 1))
         scatter = jnp.einsum("stn,stm->nm", weights * residual, residual) + loadings @ covariance @ loadings.T
         return new | {"covariance": covariance_mode(scatter, jnp.asarray(data.num_steps), self.noise_prior, params["covariance"])}
@@ -271,4 +271,4 @@ class LinearGaussianSSM(LinearDynamicsModel):
         if self.num_inputs:
             mean = mean + params["input_weights"] @ inputs["inputs"]
         noise = jax.random.normal(key, mean.shape, mean.dtype)
-        return mean + (square_root(params["covariance"]) @ noise if self.noise == "full" else jnp.sqrt(params["variances"]) * noise)
+        return mean + (square_root(params["covariance"]) @ noise if self.noise == "full" else jnp.sqrt(params["covariance"]) * noise)

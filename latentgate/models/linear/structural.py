@@ -131,7 +131,7 @@ class Structural(Dynamics):
         >>> import latentgate as lg
         >>> nile = lg.LinearGaussianSSM(dynamics=lg.dynamics.Structural(lg.dynamics.LocalLevel()), initial=(0.0, 1e7))
         >>> sorted(nile.dims())
-        ['dynamics.variances', 'emission.variances']
+        ['dynamics.variances', 'emission.covariance']
     """
 
     components: tuple[Component, ...]
