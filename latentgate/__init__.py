@@ -24,6 +24,7 @@ _HOMES = {
     "cross_validate": "latentgate.inference",
     "fit": "latentgate.inference",
     "HMM": "latentgate.models",
+    "MarkovJumpProcess": "latentgate.models",
     "LinearGaussianSSM": "latentgate.models",
     "PoissonLDS": "latentgate.models",
     "RecordingUnavailable": "latentgate.data",
@@ -36,6 +37,7 @@ _MODULES = {
     "dynamics": "latentgate.models.linear",
     "emissions": "latentgate.models.emissions",
     "filters": "latentgate.filters",
+    "generators": "latentgate.models.generators",
     "kernels": "latentgate.kernels",
     "metrics": "latentgate.metrics",
     "plotting": "latentgate.plotting",
@@ -54,7 +56,7 @@ if TYPE_CHECKING:
     from latentgate.data import RecordingUnavailable, Sequences, load, simulators
     from latentgate.decoding import DiscriminativeKalmanFilter, KalmanDecoder, WienerFilter
     from latentgate.inference import EM, MAP, NUTS, SVI, Fit, NonFiniteLikelihoodError, Outcome, cross_validate, fit
-    from latentgate.models import HMM, LinearGaussianSSM, PoissonLDS, basis, emissions, priors, transitions
+    from latentgate.models import HMM, LinearGaussianSSM, MarkovJumpProcess, PoissonLDS, basis, emissions, generators, priors, transitions
     from latentgate.models import linear as dynamics
 
 

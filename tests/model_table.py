@@ -50,5 +50,6 @@ def small_models() -> dict[str, tuple[lg.HMM, lg.Sequences]]:
         "gaussian, missing": (lg.HMM(2, lg.emissions.Gaussian(2)), signals),
         "linear regression": (lg.HMM(2, lg.emissions.LinearRegression(2, 2)), signals),
         "glm-hmm of behaviour": (lg.HMM(2, lg.emissions.BernoulliGLM(2), lg.transitions.Gated(2)), choices),
+        "misclassified": (lg.HMM(2, lg.emissions.Misclassified(2)), choices),
         "choice and time": (lg.HMM(2, lg.emissions.Product(choice=lg.emissions.BernoulliGLM(2), time=lg.emissions.Gaussian(1))), both),
     }

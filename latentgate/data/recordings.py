@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import hashlib
 import importlib
 import importlib.util
@@ -10,7 +11,7 @@ import inspect
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from latentgate.data import storage
 from latentgate.data.sequences import Sequences
@@ -21,6 +22,19 @@ class RecordingUnavailable(FileNotFoundError):  # noqa: N818 - the public name
 
 
 @dataclasses.dataclass(frozen=True)
+class Conversion:
+    """How a file is made by hand from a source that cannot be read, or cannot be downloaded, as it is.
+
+    Attributes:
+        instructions: what to do, a sentence.
+        sha256: SHA-256 of the file, checked whenever it is used; of what is in it where its name ends in .gz (compressed bytes differ between programs).
+    """
+
+    instructions: str
+    sha256: str
+
+
+@dataclasses.dataclass(frozen=True)
 class RecordingFile:
     """A file of a recording.
 
@@ -28,11 +42,13 @@ class RecordingFile:
         file: its name.
         url: address to download from.
         sha256: SHA-256 of the downloaded file, checked whenever it is used.
+        conversion: how it is made where it has no address; None for a file that is downloaded, or ships with latentgate.
     """
 
     file: str
     url: str | None = None
     sha256: str | None = None
+    conversion: Conversion | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,9 +61,10 @@ class Recording:
         licence: its licence.
         source: where it comes from.
         reader: "module:function" that makes `Sequences` of the paths of its files, in their order, and options; imported when used.
-        url: address to download from; None for a recording that ships with latentgate.
+        url: address to download from; None for a recording that ships with latentgate, or has a conversion.
         sha256: SHA-256 of the downloaded file, checked whenever it is used.
         companions: its further files.
+        conversion: how its (first) file is made by hand where it has no address.
     """
 
     file: str
@@ -58,11 +75,12 @@ class Recording:
     url: str | None = None
     sha256: str | None = None
     companions: tuple[RecordingFile, ...] = ()
+    conversion: Conversion | None = None
 
     @property
     def files(self) -> tuple[RecordingFile, ...]:
         """All its files, in the order in which the reader takes them."""
-        return (RecordingFile(self.file, self.url, self.sha256), *self.companions)
+        return (RecordingFile(self.file, self.url, self.sha256, self.conversion), *self.companions)
 
 
 RECORDINGS: dict[str, Recording] = {
@@ -123,6 +141,40 @@ RECORDINGS: dict[str, Recording] = {
         url="https://raw.githubusercontent.com/felixp8/lfads-nlb-tutorials/1c50908/data/lfads_lorenz.h5",
         sha256="c55b9b38d38054c2f43909a195058d1d242dc291f607a2d45fab4d85977ab54d",
     ),
+    "psor": Recording(
+        file="psor.csv",
+        description="psoriatic arthritis of 305 patients, in 4 stages by the number of damaged joints, with two covariates",
+        licence="GPL >= 2",
+        source="R package msm 1.7, data set psor",
+        reader="latentgate.data.jump_recordings:read_psor",
+        conversion=Conversion(
+            instructions='In R, with the package msm: write.csv(msm::psor, "psor.csv", row.names = FALSE).',
+            sha256="8ca21835f181ae1cd3202a742979870f63883be34675761f9c9e5ea3ef40355e",
+        ),
+    ),
+    "fev": Recording(
+        file="fev.csv",
+        description="lung function of 203 patients after a transplantation, until death or the end of the study",
+        licence="GPL >= 2",
+        source="R package msm 1.7, data set fev",
+        reader="latentgate.data.jump_recordings:read_fev",
+        conversion=Conversion(
+            instructions='In R, with the package msm: write.csv(msm::fev, "fev.csv", row.names = FALSE).',
+            sha256="1d7e8b1cce0e522dec0455febafd71ae8bdd59bc65bb43f861ecc03339dfda24",
+        ),
+    ),
+    "flashing_ratchet": Recording(
+        file="flashing_ratchet.csv.gz",
+        description="simulated: 10 000 paths of the discrete flashing ratchet (six states, V = r = b = 1) at 100 regular times on [0, 2.5]",
+        licence="MIT",
+        source="converted from github FIM4Science/OpenFIM, 6_st_DFR_V=1 at cee2bb5",
+        reader="latentgate.data.jump_recordings:read_flashing_ratchet",
+        conversion=Conversion(
+            instructions="From github FIM4Science/OpenFIM, 6_st_DFR_V=1 at cee2bb5, write the states 0 to 5 of each path as one row of 100 integers, "
+            "separated by commas without spaces, and compress the file with gzip.",
+            sha256="4a15d5ab52400a472a7fc22bc7079d1b45fd4f814ba65322442d7d85a549f569",
+        ),
+    ),
 }
 
 
@@ -136,7 +188,8 @@ def load(
     """Loads a recording by its name, or a file written by `Sequences.save`.
 
     A public recording is looked for in the folder that the environment variable LATENTGATE_DATA names, then in the
-    cache, and is then downloaded into the cache; its SHA-256 is checked each time.
+    cache, and is then downloaded into the cache; its SHA-256 is checked each time. A few have no address that could be downloaded: they are looked for in
+    the same places, and the error says how their file is made.
 
     Args:
         name_or_path: a name in `RECORDINGS` (for instance "rat_insula" or "simulated_insula"), or the path of a .npz or .nc file.
@@ -188,6 +241,8 @@ def _find_file(name: str, file: RecordingFile, cache: str | os.PathLike[str] | N
         looked.append(f"{path} (folder named by LATENTGATE_DATA)")
     else:
         looked.append("LATENTGATE_DATA is not set")
+    if file.conversion is not None:
+        return _find_converted(name, file, file.conversion, cache, looked)
     if file.url is None:
         return _find_bundled(name, file, looked)
     return _find_cached(name, file, cache, download, looked)
@@ -217,15 +272,35 @@ def _find_bundled(name: str, file: RecordingFile, looked: list[str]) -> Path:
     )
 
 
-def _find_cached(name: str, file: RecordingFile, cache: str | os.PathLike[str] | None, download: bool, looked: list[str]) -> Path:
-    has_pooch = importlib.util.find_spec("pooch") is not None
+def _find_converted(name: str, file: RecordingFile, conversion: Conversion, cache: str | os.PathLike[str] | None, looked: list[str]) -> Path:
+    folder = _cache_folder(cache)
+    if folder is not None:
+        path = folder / file.file
+        if path.is_file():
+            _check_hash(path, file)
+            return path
+        looked.append(f"{path} (cache)")
+    raise RecordingUnavailable(
+        f"the recording {name!r} is not here, and has no address that could be downloaded. Looked in: {'; '.join(looked)}. "
+        f"Make its file {file.file} by hand: {conversion.instructions} Then name its folder in the environment variable LATENTGATE_DATA."
+    )
+
+
+def _cache_folder(cache: str | os.PathLike[str] | None) -> Path | None:
+    """The folder of downloaded recordings; None where none is named and pooch, which knows the user's cache folder, is not installed."""
     folder = cache or os.environ.get("LATENTGATE_CACHE")
-    if folder is None and has_pooch:
+    if folder is None and importlib.util.find_spec("pooch") is not None:
         import pooch
 
         folder = pooch.os_cache("latentgate")
+    return None if folder is None else Path(folder)
+
+
+def _find_cached(name: str, file: RecordingFile, cache: str | os.PathLike[str] | None, download: bool, looked: list[str]) -> Path:
+    has_pooch = importlib.util.find_spec("pooch") is not None
+    folder = _cache_folder(cache)
     if folder is not None:
-        path = Path(folder) / file.file
+        path = folder / file.file
         if path.is_file():
             if sha256(path) == file.sha256:
                 return path
@@ -239,7 +314,7 @@ def _find_cached(name: str, file: RecordingFile, cache: str | os.PathLike[str] |
         looked.append("no download, as the package pooch is not installed")
     else:
         try:
-            return _download(file, Path(folder or "."))
+            return _download(file, folder or Path())
         except OSError as error:
             looked.append(f"{file.url} (download failed: {type(error).__name__}: {error})")
             reason = error
@@ -280,3 +355,15 @@ def sha256(path: Path) -> str:
 def _check_hash(path: Path, file: RecordingFile) -> None:
     if file.sha256 is not None and (found := sha256(path)) != file.sha256:
         raise ValueError(f"{path} has the SHA-256 {found}; expected {file.sha256}. It is damaged or another file: replace or remove it.")
+    if file.conversion is None:
+        return
+    if path.suffix == ".gz":
+        with gzip.open(path) as content:
+            found, what = hashlib.file_digest(cast(Any, content), "sha256").hexdigest(), f"what is compressed in {path}"
+    else:
+        found, what = sha256(path), str(path)
+    if found != file.conversion.sha256:
+        raise ValueError(
+            f"{what} has the SHA-256 {found}; expected {file.conversion.sha256}. It is damaged or another file: replace or remove it. "
+            f"How it is made: {file.conversion.instructions}"
+        )

@@ -14,7 +14,7 @@ import numpy as np
 
 from latentgate.data import _checks, _sessions, splits
 
-_LEAVES = ("values", "observed", "lengths", "inputs", "times")
+_LEAVES = ("values", "observed", "lengths", "inputs", "times", "shared")
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -22,8 +22,8 @@ class Sequences:
     """Observed sequences (trials or sessions), independent of each other given the parameters.
 
     Build it with `from_arrays`, `from_concatenated` or `latentgate.load`; the constructor itself checks nothing. It is
-    a JAX pytree: the leaves are `values`, `observed`, `lengths`, `inputs` and `times`; `complete`, the names of the
-    input sets and whether there are times are static. The annotations below are no part of it: a copy made by a JAX
+    a JAX pytree: the leaves are `values`, `observed`, `lengths`, `inputs`, `times` and `shared`; `complete`, the names of
+    the input sets and whether there are times are static. The annotations below are no part of it: a copy made by a JAX
     transformation has none, and two `Sequences` of equal shapes share one compiled program whatever their annotations.
 
     Attributes:
@@ -39,6 +39,7 @@ class Sequences:
         events: Annotation: {name: list with one array of event times per sequence}, in s from its start.
         groups: Annotation: array [sequence] of session labels, or None; splits never cut a group.
         bin_width: Annotation: width of a time step in s, or None.
+        shared: {name: array} that a model found in all sequences together (distinct gaps, say); empty in data that users make.
 
     Example:
         >>> import numpy as np
@@ -59,6 +60,7 @@ class Sequences:
     events: dict[str, list[np.ndarray]] = dataclasses.field(default_factory=dict)
     groups: np.ndarray | None = None
     bin_width: float | None = None
+    shared: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def from_arrays(
@@ -321,7 +323,13 @@ def _flatten(data: Sequences) -> tuple[list[Any], bool]:
 
 
 def _unflatten(complete: bool, leaves: Any) -> Sequences:
-    return Sequences(*leaves, complete=complete)
+    return Sequences(**dict(zip(_LEAVES, leaves, strict=True)), complete=complete)
+
+
+def take(data: Sequences, chosen: Any) -> Sequences:
+    """Some sequences by their indices [n], which may be traced; annotations are left behind."""
+    own = dataclasses.replace(data, shared={})
+    return dataclasses.replace(jax.tree.map(lambda leaf: leaf[chosen], own), shared=data.shared)
 
 
 jax.tree_util.register_pytree_with_keys(Sequences, _flatten_with_keys, _unflatten, _flatten)

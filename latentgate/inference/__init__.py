@@ -12,6 +12,7 @@ from .nuts import NUTS
 from .outcomes import NonFiniteLikelihoodError, Outcome
 from .posterior import Posterior
 from .svi import SVI
+from .uncertainty import Uncertainty, uncertainty
 
 __all__ = [
     "EM",
@@ -24,10 +25,12 @@ __all__ = [
     "Outcome",
     "Posterior",
     "RestartRecord",
+    "Uncertainty",
     "cross_validate",
     "fit",
     "match_labels",
     "match_params",
     "numpyro_model",
     "permute_states",
+    "uncertainty",
 ]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +23,9 @@ from . import averaging, storage
 from .alignment import has_states, match_params, permute_states
 from .outcomes import Outcome
 from .posterior import Posterior
+
+if TYPE_CHECKING:
+    from .uncertainty import Uncertainty
 
 # Draws that an average over the posterior takes unless told otherwise: its Monte Carlo error is then a fourteenth of the posterior spread.
 AVERAGED_DRAWS = 200
@@ -105,6 +108,7 @@ class Fit:
     def posterior_log_likelihoods(self, data: Sequences, draws: int | None = None) -> xr.DataArray:
         """Log-likelihood of each sequence under each draw, dims (draw, sequence); one draw for a point estimate."""
         self.model.check(data)
+        data = self.model.catalogue(data)
         values = np.asarray(averaging.log_likelihoods(self.model, self._draws(draws), data))
         _require_no_underflow(values)
         return xr.DataArray(values, dims=("draw", "sequence"), name="log_likelihood")
@@ -125,6 +129,7 @@ class Fit:
     def most_probable_path(self, data: Sequences) -> xr.DataArray:
         """Most probable state at each step (Viterbi), dims (sequence, time), -1 at padding; of latents the path of largest density, NaN at padding."""
         self.model.check(data)
+        data = self.model.catalogue(data)
         path = self.model.most_probable_path(self._arrays, data)
         return self._path(data, np.asarray(path.states if isinstance(path, StatePath) else path), ("sequence", "time"), "most_probable_path")
 
@@ -134,6 +139,7 @@ class Fit:
         Each is of another draw of the parameters, if there are any.
         """
         self.model.check(data)
+        data = self.model.catalogue(data)
         key = jax.random.key(seed)
         if self.posterior is None:
             drawn = self.model.sample_latents(key, self._arrays, data, num_samples)
@@ -187,11 +193,11 @@ class Fit:
 
     def aligned_to(self, other: Fit) -> Fit:
         """The same fit with its states renumbered to match those of `other`."""
-        return self.with_states(match_params(other.params, self.params, self.model.dims()))
+        return self.with_states(match_params(other.params, self.params, self.model.interchangeable_dims()))
 
     def with_states(self, order) -> Fit:
         """The same fit with its states renumbered: new state k is old state order[k]."""
-        dims = self.model.dims()
+        dims = self.model.interchangeable_dims()
         if not has_states(dims):
             return self
         order = np.asarray(order)
@@ -240,7 +246,7 @@ class Fit:
             )
             return frame
         histories = {"log_joint": float(np.nanmax(self.log_joint_history)), "log_likelihood": float(self.log_likelihood_history[-1])}
-        if not has_states(self.model.dims()):
+        if "initial.probs" not in self.params:
             entries = {f"{name}{list(index) if index else ''}": value for name, array in self.params.items() for index, value in np.ndenumerate(array)}
             frame = pd.DataFrame({"value": entries}).rename_axis("parameter")
             frame.attrs.update(attributes | histories)
@@ -257,6 +263,46 @@ class Fit:
         frame = pd.DataFrame(columns, index=pd.RangeIndex(len(columns["initial_probability"]), name="state"))
         frame.attrs.update(attributes | histories)
         return frame
+
+    def uncertainty(self, data: Sequences | None = None, of: Literal["posterior", "likelihood"] = "posterior") -> Uncertainty:
+        """Standard errors, intervals and flat directions of a point fit from its Hessian: see `latentgate.inference.uncertainty`.
+
+        Args:
+            data: the sequences it was fitted to; may be left out unless the fit was read from a file.
+            of: "posterior" for the log-joint, "likelihood" for the log-likelihood alone.
+        """
+        from .uncertainty import uncertainty
+
+        data = self.data if data is None else data
+        if data is None:
+            raise ValueError("data: found None, since a saved fit holds no data; pass data=, the sequences it was fitted to.")
+        return uncertainty(self, data, of)
+
+    def interval(
+        self,
+        function: Callable[[dict[str, Any]], Any] | None = None,
+        level: float = 0.95,
+        data: Sequences | None = None,
+        *,
+        of: Literal["posterior", "likelihood"] = "posterior",
+        method: str = "delta",
+        seed: int = 0,
+        num_draws: int = 1000,
+    ) -> xr.Dataset:
+        """Intervals of the parameters, or of a function of them: `Uncertainty.interval`, or quantiles of the posterior draws where there are some.
+
+        Args:
+            function: from {name: array} in natural space to an array, a mapping of arrays, or an xarray object; the parameters themselves if None.
+            level: probability inside.
+            data, of: as in `uncertainty`; of no use where there are draws.
+            method, seed: as in `Uncertainty.interval`; of no use where there are draws.
+            num_draws: draws that a function is asked of, evenly spaced where they are posterior draws.
+        """
+        from .uncertainty import interval_of_draws
+
+        if self.posterior is not None:
+            return interval_of_draws(self, function, level, num_draws)
+        return self.uncertainty(data, of).interval(function, level, method, seed=seed, num_draws=num_draws)
 
     def to_arviz(self, data: Sequences | None = None, *, log_likelihood: str | None = "step") -> xr.DataTree:
         """The draws as ArviZ knows them: see `latentgate.inference.arviz_tree.to_tree`."""
@@ -318,6 +364,7 @@ class Fit:
 
     def _law(self, data: Sequences, draws: int | None, question: str, name: str) -> xr.DataArray | xr.Dataset:
         self.model.check(data)
+        data = self.model.catalogue(data)
         found, log_likelihood = averaging.laws(self.model, self._draws(draws), data, question)
         _require_no_underflow(np.asarray(log_likelihood))
         mask: Any = np.asarray(data.mask)

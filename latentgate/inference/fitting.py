@@ -59,12 +59,13 @@ def fit(
     if not isinstance(engine, Engine):
         raise TypeError(f"engine: found {engine!r}, expected lg.EM(...), lg.MAP(...), lg.SVI(...) or lg.NUTS(...).")
     model.check(data)
+    model = model.suited_to(data)
     if isinstance(start, Fit):
         start = model.adopt(start.model, {name: jnp.asarray(value) for name, value in start.params.items()})
     if start is not None:
         start = _checked_start(model, data, start)
     stored = Checkpoint.open(checkpoint, {} if checkpoint is None else identity_of(model, data, engine.identity, seed, start))
-    prepared = jax.device_put(_prepare(model, data))
+    prepared = jax.device_put(_prepare(model, model.catalogue(data)))
     return engine.fit(Task(model, data, prepared, seed, start, progress, stored))
 
 

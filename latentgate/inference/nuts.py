@@ -122,7 +122,7 @@ class NUTS(PosteriorEngine):
         stats = {name: value for name, value in output.items() if not name.startswith(_DRAW)}
         kept = {name[len(_DRAW) :]: value for name, value in output.items() if name.startswith(_DRAW)}
         draws = {name: np.asarray(value) for name, value in natural(model, jax.tree.map(jax.numpy.asarray, kept)).items()}
-        draws, switches = aligned(draws, model.dims(), centre)
+        draws, switches = aligned(draws, model.interchangeable_dims(), centre)
         posterior = Posterior(draws, stats, switches)
         outcome = Outcome.INTERRUPTED if sampled.interrupted else _verdict(posterior)
         return self.posterior_fit(task, posterior, outcome, outcome is Outcome.SAMPLED, restarts, best_restart)

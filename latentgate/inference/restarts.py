@@ -45,7 +45,7 @@ class RestartEngine(Engine):
         scores = np.array([np.nanmax(row, initial=-np.inf) for row in trace.log_joint])
         healthy = np.array([not outcome.failed for outcome in trace.outcomes])
         best = int(np.argmax(np.where(healthy, scores, -np.inf) if healthy.any() else scores))
-        dims = task.model.dims()
+        dims = task.model.interchangeable_dims()
         chosen = {name: value[best] for name, value in trace.params.items()}
         records = []
         for index, outcome in enumerate(trace.outcomes):

@@ -24,6 +24,7 @@ from numpyro.infer.autoguide import (
 )
 
 from latentgate.data import Sequences
+from latentgate.data.sequences import take
 from latentgate.models import StateSpaceModel
 from latentgate.models.base import Params
 
@@ -147,7 +148,7 @@ class SVI(PosteriorEngine):
         if not np.isfinite(elbo[-block:]).any():
             raise NonFiniteLikelihoodError(len(elbo), None, {name: np.asarray(value) for name, value in centre.items()}, Outcome.NOT_FINITE)
         draws, pareto_k = _draws(run.svi.guide, params, model, data, {name: value[0] for name, value in free.items()}, for_draws, self.draws)
-        draws, switches = aligned(draws, model.dims(), centre)
+        draws, switches = aligned(draws, model.interchangeable_dims(), centre)
         posterior = Posterior(draws, {}, switches, elbo, pareto_k)
         outcome = Outcome.INTERRUPTED if ran.interrupted else self._ended(elbo) or Outcome.ITERATION_LIMIT
         converged = outcome is Outcome.ELBO_SETTLED
@@ -216,7 +217,7 @@ class _Run:
             batch, scale = data, 1.0
         else:
             chosen = jax.random.choice(for_batch, self.num_sequences, (self.batch_size,), replace=False)
-            batch, scale = jax.tree.map(lambda leaf: leaf[chosen], data), self.num_sequences / self.batch_size
+            batch, scale = take(data, chosen), self.num_sequences / self.batch_size
         svi, loss = self.svi.stable_update(state.svi, model, batch, scale)
         weight = jnp.maximum(self.forgetting, 1.0 / (state.done + 1.0))
         now = self.svi.optim.get_params(svi.optim_state)

@@ -5,6 +5,7 @@ from numpyro import distributions as _distributions  # noqa: F401
 
 from .base import StateSpaceModel
 from .hmm import HMM
+from .jump_process import MarkovJumpProcess
 from .linear import LinearGaussianSSM, PoissonLDS
 
-__all__ = ["HMM", "LinearGaussianSSM", "PoissonLDS", "StateSpaceModel"]
+__all__ = ["HMM", "LinearGaussianSSM", "MarkovJumpProcess", "PoissonLDS", "StateSpaceModel"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Self
 
 import equinox as eqx
 import jax
@@ -77,6 +77,14 @@ class Part(eqx.Module):
         """Adds what depends on the data alone (spike history, factorials), so that it is computed once and not at every iteration."""
         return data
 
+    def catalogue(self, data: Sequences) -> Sequences:
+        """Adds what must be found on the host before anything is compiled: distinct gaps, say. Data that have it, or are traced, come back as they are."""
+        return data
+
+    def suited_to(self, data: Sequences) -> Self:
+        """The same part with what it takes from the data it is fitted to, once and for all: the scale of inputs, say."""
+        return self
+
     def adopt(self, other: Part, params: Params) -> Params:
         """Parameters of another part as a start for this one: those of the same name, unless a subclass knows better.
 
@@ -132,6 +140,18 @@ class StateSpaceModel(eqx.Module):
         """
         raise ValueError(f"model: found {type(self).__name__}, expected one with linear latent dynamics, whose basis is free.")
 
+    def interchangeable_dims(self) -> dict[str, tuple[str, ...]]:
+        """`dims`, but for states that data or a graph tell apart, whose axes have other names: they must not be renumbered."""
+        return self.dims()
+
+    def catalogue(self, data: Sequences) -> Sequences:
+        """See `Part.catalogue`."""
+        return data
+
+    def suited_to(self, data: Sequences) -> Self:
+        """See `Part.suited_to`."""
+        return self
+
     @property
     def approximate(self) -> bool:
         """Whether the log-likelihood is an approximation that EM may lower; EM ends where it falls, then, and calls that the end of the climb."""
@@ -150,23 +170,23 @@ class StateSpaceModel(eqx.Module):
 
         NaN where the scaled recursion underflows; build the model with `semiring="log"` there.
         """
-        return _log_likelihood(self, params, data)
+        return _log_likelihood(self, params, self.catalogue(data))
 
     def smooth(self, params: Params, data: Sequences) -> Smoothed | GaussianSmoothed:
         """Law of the states or latents at each step given all data, what the chain says of neighbours, and the log-likelihood."""
-        return _ask(self, params, data, "smooth")
+        return _ask(self, params, self.catalogue(data), "smooth")
 
     def filter(self, params: Params, data: Sequences) -> Filtered | GaussianFiltered:
         """Law of the states or latents given the data so far, and one-step-ahead log-likelihoods."""
-        return _ask(self, params, data, "filter")
+        return _ask(self, params, self.catalogue(data), "filter")
 
     def most_probable_path(self, params: Params, data: Sequences) -> Path | Array:
         """Most probable states (Viterbi), int32 [sequence, time], -1 at padding; of latents the smoothed means, [sequence, time, latent]."""
-        return _ask(self, params, data, "most_probable_path")
+        return _ask(self, params, self.catalogue(data), "most_probable_path")
 
     def sample_latents(self, key: Array, params: Params, data: Sequences, num_samples: int | None = None) -> Array:
         """Exact posterior draws of the states, int32 [(sample,) sequence, time], -1 at padding, or of latents, [(sample,) sequence, time, latent]."""
-        return _sample_latents(self, key, params, data, num_samples)
+        return _sample_latents(self, key, params, self.catalogue(data), num_samples)
 
 
 @eqx.filter_jit

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -11,22 +13,23 @@ from jax import Array
 from latentgate.data import Sequences
 from latentgate.kernels import BACKENDS, SEMIRINGS, DiscreteChain, Smoothed, safe_log
 
-from .base import Params, Prior, StateSpaceModel, split_keys, with_prefix, without_prefix
-from .distributions import Dirichlet, dirichlet_mode
+from .base import Params, Part, Prior, StateSpaceModel, split_keys, with_prefix, without_prefix
 from .emissions.base import Emission
+from .initial import Initial, initial_of
 from .transitions import Stationary, Transition
 
 
 class HMM(StateSpaceModel):
     """Hidden Markov model.
 
-    Parameters: `initial.probs` [state], those of the transition under `transition.`, those of the emission under `emission.`.
+    Parameters: `initial.probs` [state] where it is free, those of the transition under `transition.`, those of the emission under `emission.`.
 
     Args:
         num_states: K, at least 1. One state gives the static model (a GLM, say) in the same frame.
         emission: from `lg.emissions`.
         transition: from `lg.transitions`; constant if None.
-        initial_concentration: of the Dirichlet prior of the first state.
+        initial_concentration: of the Dirichlet prior of the first state, where it is free.
+        initial: law of the first state: "free", K known probabilities, or "given" (the likelihood is conditional on the first state).
         semiring: "scaled" (fast) or "log" (for near-deterministic chains).
         backend: "auto", "sequential" or "associative".
 
@@ -42,7 +45,7 @@ class HMM(StateSpaceModel):
     num_states: int
     emission: Emission
     transition: Transition
-    initial_concentration: float
+    initial: Initial
     semiring: str
     backend: str
 
@@ -53,6 +56,7 @@ class HMM(StateSpaceModel):
         transition: Transition | None = None,
         *,
         initial_concentration: float = 1.0,
+        initial: object = "free",
         semiring: str = "scaled",
         backend: str = "auto",
     ):
@@ -69,14 +73,14 @@ class HMM(StateSpaceModel):
         self.num_states = int(num_states)
         self.emission = emission
         self.transition = Stationary() if transition is None else transition
-        self.initial_concentration = initial_concentration
+        self.initial = initial_of(initial, initial_concentration, self.num_states)
         self.semiring = semiring
         self.backend = backend
 
     def priors(self) -> dict[str, Prior]:
         """See `StateSpaceModel.priors`."""
         return {
-            "initial.probs": Dirichlet(jnp.full(self.num_states, self.initial_concentration)),
+            **with_prefix("initial", self.initial.priors(self.num_states)),
             **with_prefix("transition", self.transition.priors(self.num_states)),
             **with_prefix("emission", self.emission.priors(self.num_states)),
         }
@@ -84,7 +88,7 @@ class HMM(StateSpaceModel):
     def dims(self) -> dict[str, tuple[str, ...]]:
         """See `StateSpaceModel.dims`."""
         return {
-            "initial.probs": ("state",),
+            **with_prefix("initial", self.initial.dims()),
             **with_prefix("transition", self.transition.dims()),
             **with_prefix("emission", self.emission.dims()),
         }
@@ -96,6 +100,15 @@ class HMM(StateSpaceModel):
         self.transition.check(data)
         self.emission.check(data)
 
+    def catalogue(self, data: Sequences) -> Sequences:
+        """See `Part.catalogue`."""
+        return self.emission.catalogue(self.transition.catalogue(data))
+
+    def suited_to(self, data: Sequences) -> Self:
+        """See `Part.suited_to`."""
+        parts = (self.transition.suited_to(data), self.emission.suited_to(data))
+        return eqx.tree_at(lambda model: (model.transition, model.emission), self, parts, is_leaf=lambda leaf: isinstance(leaf, Part))
+
     def prepare(self, data: Sequences) -> Sequences:
         """See `StateSpaceModel.prepare`."""
         return self.emission.prepare(self.transition.prepare(data))
@@ -104,7 +117,7 @@ class HMM(StateSpaceModel):
         """See `StateSpaceModel.initialize`."""
         keys = split_keys(key, ["transition", "emission"])
         return {
-            "initial.probs": jnp.full(self.num_states, 1.0 / self.num_states),
+            **with_prefix("initial", self.initial.initialize(key, data, self.num_states)),
             **with_prefix("transition", self.transition.initialize(keys["transition"], data, self.num_states)),
             **with_prefix("emission", self.emission.initialize(keys["emission"], data, self.num_states)),
         }
@@ -115,7 +128,7 @@ class HMM(StateSpaceModel):
             found = f"an HMM with {other.num_states} states" if isinstance(other, HMM) else type(other).__name__
             raise ValueError(f"start: found a fit of {found}, expected an HMM with {self.num_states} states.")
         return {
-            "initial.probs": params["initial.probs"],
+            **with_prefix("initial", self.initial.adopt(other.initial, without_prefix("initial", params))),
             **with_prefix("transition", self.transition.adopt(other.transition, without_prefix("transition", params))),
             **with_prefix("emission", self.emission.adopt(other.emission, without_prefix("emission", params))),
         }
@@ -123,7 +136,7 @@ class HMM(StateSpaceModel):
     def potentials(self, params: Params, data: Sequences) -> DiscreteChain:
         """See `StateSpaceModel.potentials`."""
         return DiscreteChain(
-            log_initial=safe_log(params["initial.probs"])[None],
+            log_initial=self.initial.log_probs(without_prefix("initial", params), self.num_states)[None],
             log_transitions=self.transition.log_probs(without_prefix("transition", params), data),
             log_nodes=self.emission.log_likelihood(without_prefix("emission", params), data),
             lengths=jnp.asarray(data.lengths),
@@ -134,14 +147,13 @@ class HMM(StateSpaceModel):
     def m_step(self, params: Params, data: Sequences, smoothed: Smoothed) -> Params:
         """See `StateSpaceModel.m_step`."""
         transition, emission = without_prefix("transition", params), without_prefix("emission", params)
-        concentration = jnp.full(self.num_states, self.initial_concentration)
         return {
-            "initial.probs": dirichlet_mode(smoothed.marginals[:, 0].sum(0), concentration, params["initial.probs"]),
+            **with_prefix("initial", self.initial.m_step(without_prefix("initial", params), smoothed.marginals[:, 0].sum(0))),
             **with_prefix("transition", self.transition.m_step(transition, data, smoothed.expected_transitions)),
             **with_prefix("emission", self.emission.m_step(emission, data, smoothed.marginals)),
         }
 
-    def simulate(self, key: Array, params: Params, lengths, inputs=None, times=None) -> tuple[Sequences, list[np.ndarray]]:
+    def simulate(self, key: Array, params: Params, lengths, inputs=None, times=None, initial=None) -> tuple[Sequences, list[np.ndarray]]:
         """Draws sequences from the model.
 
         Args:
@@ -150,22 +162,28 @@ class HMM(StateSpaceModel):
             lengths: steps of each sequence.
             inputs: as in `Sequences.from_arrays`, one array [time, input] a sequence, where the model reads inputs.
             times: as in `Sequences.from_arrays`; kept with the data drawn.
+            initial: law of the first state [K], in place of the model's own; for models that have none.
 
         Returns:
             the sequences and a list of their states, int32 [time].
+
+        Raises:
+            ValueError: for missing inputs, times or a missing law of the first state.
         """
         lengths = [int(length) for length in lengths]
         longest = max(lengths)
         blank = [np.zeros((length, self.emission.num_features)) for length in lengths]
-        given = Sequences.from_arrays(blank, inputs=inputs)
+        given = Sequences.from_arrays(blank, inputs=inputs, times=times)
         self.transition.check(given)
+        law = self.initial if initial is None else initial_of(initial, 1.0, self.num_states)
+        first = law.probs(without_prefix("initial", params), self.num_states)
         wanted = {**self.transition.input_sets, **self.emission.input_sets}
         columns = {name: jnp.asarray(given.inputs[name]) for name in wanted if name in given.inputs}
         missing = set(wanted) - set(columns)
         if missing:
             raise ValueError(f"inputs: found none called {sorted(missing)[0]!r}, expected one array [time, input] a sequence to simulate.")
         keys = jax.random.split(key, len(lengths))
-        values, states = _simulate(self, keys, params, columns, longest)
+        values, states = _simulate(self, keys, params, first, columns, self.transition.step_inputs(given), longest)
         values, states = np.asarray(values), np.asarray(states)
         arrays = [value[:length] for value, length in zip(values, lengths, strict=True)]
         simulated = Sequences.from_arrays(arrays, inputs=inputs, times=times)
@@ -173,23 +191,24 @@ class HMM(StateSpaceModel):
 
 
 @eqx.filter_jit
-def _simulate(model: HMM, keys: Array, params: Params, inputs: dict[str, Array], num_steps: int) -> tuple[Array, Array]:
+def _simulate(
+    model: HMM, keys: Array, params: Params, first: Array, inputs: dict[str, Array], drives: dict[str, Array], num_steps: int
+) -> tuple[Array, Array]:
     transition, emission = without_prefix("transition", params), without_prefix("emission", params)
 
-    def one(key: Array, inputs: dict[str, Array]):
+    def one(key: Array, inputs: dict[str, Array], drives: dict[str, Array]):
         def step(carry, now):
             previous, recent, key = carry
-            first, columns = now
+            is_first, columns, drive = now
             key, for_state, for_value = jax.random.split(key, 3)
-            moved = model.transition.step_probs(transition, columns)[previous]
-            state = jax.random.categorical(for_state, safe_log(jnp.where(first, params["initial.probs"], moved))).astype(jnp.int32)
+            moved = model.transition.step_probs(transition, drive)[previous]
+            state = jax.random.categorical(for_state, safe_log(jnp.where(is_first, first, moved))).astype(jnp.int32)
             value = model.emission.sample(for_value, emission, state, columns, recent)
             recent = jnp.concatenate([recent[1:], value[None]]) if recent.shape[0] else recent
             return (state, recent, key), (value, state)
 
-        recent = jnp.zeros((model.emission.num_lags, model.emission.num_features), params["initial.probs"].dtype)
+        recent = jnp.zeros((model.emission.num_lags, model.emission.num_features), first.dtype)
         start = (jnp.zeros((), jnp.int32), recent, key)
-        first = jnp.arange(num_steps) == 0
-        return jax.lax.scan(step, start, (first, inputs))[1]
+        return jax.lax.scan(step, start, (jnp.arange(num_steps) == 0, inputs, drives))[1]
 
-    return jax.vmap(one)(keys, inputs)
+    return jax.vmap(one)(keys, inputs, drives)

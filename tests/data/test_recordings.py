@@ -1,5 +1,7 @@
 """Recordings by name: where they are looked for, the check of their bytes, and the errors."""
 
+import gzip
+import hashlib
 import os
 import subprocess
 import sys
@@ -148,6 +150,46 @@ def test_bundled_is_found_in_a_wheel_and_in_a_checkout(monkeypatch, tmp_path):
         example().save(folder / "simulated_insula.npz")
         assert recordings.find("simulated_insula").parent == folder
     same(load("simulated_insula"), example())
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_converted_by_hand(monkeypatch, tmp_path, suffix):
+    content = b"1,2,3\n"
+    conversion = recordings.Conversion("Write the numbers 1, 2 and 3.", hashlib.sha256(content).hexdigest())
+    file = f"three.csv{suffix}"
+    three = recordings.Recording(file, "three", "MIT", "test", "tests.data.test_recordings:read_three", conversion=conversion)
+    assert three.files == (recordings.RecordingFile(file, conversion=conversion),)
+    monkeypatch.setitem(RECORDINGS, "three", three)
+    monkeypatch.setenv("LATENTGATE_DATA", str(tmp_path / "folder"))
+    monkeypatch.setenv("LATENTGATE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(recordings, "_download", refuse)
+    with pytest.raises(
+        RecordingUnavailable, match=r"no address that could be downloaded.*folder.*cache.*by hand: Write the numbers 1, 2 and 3\..*LATENTGATE_DATA"
+    ):
+        load("three")
+    for folder in ("cache", "folder"):
+        (tmp_path / folder).mkdir()
+        # Levels of compression differ between programs; what is in the file does not.
+        path = tmp_path / folder / file
+        path.write_bytes(gzip.compress(content, compresslevel=1 if folder == "cache" else 9) if suffix else content)
+        assert recordings.find("three") == path
+        assert load("three").values[0, :, 0].tolist() == [1, 2, 3]
+    path.write_bytes(gzip.compress(b"4") if suffix else b"4")
+    with pytest.raises(ValueError, match=r"SHA-256.*Write the numbers"):
+        load("three")
+
+
+def read_three(path):
+    return latentgate.data.Sequences.from_arrays([np.loadtxt(path, delimiter=",")])
+
+
+def test_only_what_ships_has_neither_address_nor_conversion():
+    bundled = {name for name, recording in RECORDINGS.items() for file in recording.files if file.url is None and file.conversion is None}
+    assert bundled == {"simulated_insula"}
+    for recording in RECORDINGS.values():
+        for file in recording.files:
+            assert file.url is None or file.conversion is None
+            assert file.conversion is None or len(file.conversion.sha256) == 64
 
 
 def test_import_is_light():

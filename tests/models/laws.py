@@ -46,11 +46,14 @@ class Bench:
 
     @cached_property
     def weights(self) -> np.ndarray:
-        """State probabilities, some of them exactly zero, none in the padding."""
+        """State probabilities, some of them exactly zero, none in the padding and none where a state forbids the data."""
         rng = np.random.default_rng(21)
         mask = np.asarray(self.complete.mask)
         probs = rng.dirichlet(np.ones(NUM_STATES), size=mask.shape)
         probs[:, 1] = np.eye(NUM_STATES)[0]
+        possible = np.isfinite(self.inspect(self.data("complete"), weights=np.ones(probs.shape))[0][0])
+        probs = np.where(possible, probs, 0.0)
+        probs /= probs.sum(-1, keepdims=True)
         return np.where(mask[..., None], probs, 0.0)
 
     @cached_property

@@ -16,6 +16,7 @@ import scipy.stats
 
 import latentgate as lg
 from latentgate.models.distributions import Dirichlet, InverseWishart
+from latentgate.models.patterns import contrasts
 
 NUM_STATES = 3
 LENGTHS = (7, 4, 6)
@@ -34,6 +35,7 @@ class Row(NamedTuple):
         density: (params, state, y [feature] with NaN where missing, inputs [input]) -> log-density, by another library.
         other_priors: {attribute of the emission: another prior of the same family}; each must change the M-step.
         converges: whether iterated M-steps reach a stationary point within the test's iterations.
+        interchangeable: whether states can be renamed; labels of states anchor them.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Row(NamedTuple):
     density: Callable | None
     other_priors: dict[str, dist.Distribution]
     converges: bool = True
+    interchangeable: bool = True
 
 
 def _seen(values: np.ndarray) -> np.ndarray:
@@ -88,12 +91,27 @@ def bernoulli_density(params, state, n, y, inputs):
 
 @_independent
 def categorical_density(params, state, n, y, inputs):
-    return np.log(params["probs"][state, int(y)])
+    with np.errstate(divide="ignore"):
+        return np.log(params["probs"][state, int(y)])
+
+
+@_independent
+def misclassified_density(params, state, n, y, inputs):
+    odds = params["probs"][state] * np.exp(params["weights"][state] @ inputs)
+    with np.errstate(divide="ignore"):
+        return np.log(odds[int(y)] / odds.sum())
+
+
+def known_state_density(params, state, y, inputs):
+    allowed = {7: (0, 1), 9: (0, 1, 2)}
+    agrees = np.isnan(y[0]) or state in allowed.get(int(y[0]), (int(y[0]),))
+    return (0.0 if agrees else -np.inf) + poisson_density({"rates": params["rate.rates"]}, state, y[1:], inputs)
 
 
 @_independent
 def regression_density(params, state, n, y, inputs):
-    mean = params["weights"][state, n] @ inputs + params["bias"][state, n]
+    weights = params["weights"] if params["weights"].ndim == 2 else params["weights"][state]
+    mean = weights[n] @ inputs + params["bias"][state, n]
     return scipy.stats.norm(mean, np.sqrt(params["covariances"][state, n])).logpdf(y)
 
 
@@ -152,7 +170,26 @@ def _normal(mean: float, scale: float) -> dist.Normal:
     return dist.Normal(jnp.asarray(mean), jnp.asarray(scale))
 
 
+def _patterned(seed: int, allowed: np.ndarray) -> np.ndarray:
+    values = np.where(allowed, _random(seed).gamma(2.0, size=allowed.shape), 0.0)
+    return values / values.sum(1, keepdims=True)
+
+
+def _known_states(seed: int) -> list[np.ndarray]:
+    rng = _random(seed)
+    columns = _per_sequence(lambda length: rng.choice([0, 1, 2, 7, 9], size=(length, 1)))
+    for column in columns:
+        # Where the laws put all weight on the first state.
+        column[1] = 7
+    return columns
+
+
 K, N = NUM_STATES, 2
+# The second label says nothing sure, as the laws' weights ask of the second step.
+_allowed = np.array([[True, True, False], [True, True, True], [False, True, True]])
+_labels = _categories(15, 3)
+for _column in _labels:
+    _column[1] = 1
 _rng = _random(0)
 _means = _rng.normal(size=(K, N))
 _regression = {
@@ -239,6 +276,49 @@ EMISSIONS = [
             "bias_prior": _normal(-1.0, 0.5),
             "covariance_prior": dist.InverseGamma(jnp.asarray(4.0), jnp.asarray(3.0)),
         },
+    ),
+    Row(
+        "linear_regression_tied",
+        lg.emissions.LinearRegression(N, NUM_INPUTS, tied=True),
+        {**_regression, "weights": _regression["weights"][0]},
+        _normal_values(9, N),
+        _inputs(),
+        regression_density,
+        {
+            "weight_prior": _normal(1.0, 0.5),
+            "bias_prior": _normal(-1.0, 0.5),
+            "covariance_prior": dist.InverseGamma(jnp.asarray(4.0), jnp.asarray(3.0)),
+        },
+    ),
+    Row(
+        "misclassified",
+        lg.emissions.Misclassified(_allowed),
+        {"probs": _patterned(16, _allowed)},
+        _labels,
+        None,
+        categorical_density,
+        {"prior": Dirichlet(jnp.array([2.0, 1.0, 3.0]))},
+        interchangeable=False,
+    ),
+    Row(
+        "misclassified_with_inputs",
+        lg.emissions.Misclassified(_allowed, NUM_INPUTS),
+        {"probs": _patterned(17, _allowed), "weights": _random(18).normal(size=(K, 3, NUM_INPUTS)) * contrasts(_allowed)[..., None]},
+        _labels,
+        _inputs(),
+        misclassified_density,
+        {"prior": Dirichlet(jnp.array([2.0, 1.0, 3.0])), "weight_prior": _normal(1.0, 0.5)},
+        interchangeable=False,
+    ),
+    Row(
+        "known_state",
+        lg.emissions.Product(state=lg.emissions.KnownState(K, censored={7: (0, 1), 9: (0, 1, 2)}), rate=lg.emissions.Poisson(1)),
+        {"rate.rates": np.array([[0.5], [2.0], [5.0]])},
+        [np.hstack([known, counts[:, :1]]) for known, counts in zip(_known_states(19), _counts, strict=True)],
+        None,
+        known_state_density,
+        {},
+        interchangeable=False,
     ),
     Row(
         "bernoulli_glm",

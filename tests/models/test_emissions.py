@@ -35,7 +35,7 @@ def test_density_is_that_of_another_library_and_missing_is_marginalised(bench, w
         pytest.skip("no other library has this density")
     data = bench.data(which)
     found = np.asarray(bench.inspect(data)[0][0])
-    assert np.isfinite(found).all()
+    assert not np.isnan(found).any()
     for sequence, values in enumerate(data.to_list()):
         for step, value in enumerate(values):
             inputs = None if bench.row.inputs is None else bench.row.inputs[sequence][step]
@@ -94,6 +94,8 @@ def test_masked_steps_and_padding_have_no_influence_on_the_m_step(bench):
 
 
 def test_states_can_be_renamed(bench):
+    if not bench.row.interchangeable:
+        pytest.skip("the data name the states")
     order = np.array([2, 0, 1])
     dims = bench.emission.dims()
 

@@ -7,7 +7,9 @@ from .categorical import Categorical
 from .categorical_glm import CategoricalGLM
 from .count_glm import NegativeBinomialGLM, PoissonGLM
 from .gaussian import Gaussian
+from .known_state import KnownState
 from .linear_regression import LinearRegression
+from .misclassified import Misclassified
 from .negative_binomial import NegativeBinomial
 from .poisson import Poisson
 from .product import Product
@@ -19,7 +21,9 @@ __all__ = [
     "CategoricalGLM",
     "Emission",
     "Gaussian",
+    "KnownState",
     "LinearRegression",
+    "Misclassified",
     "NegativeBinomial",
     "NegativeBinomialGLM",
     "Poisson",

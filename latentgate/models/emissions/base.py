@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from latentgate.data import Sequences
@@ -58,6 +59,10 @@ class Emission(Part):
         values = self.log_likelihood(params, data)
         return jnp.sum(jnp.where(weights > 0, weights * values, 0.0))
 
+    def possible(self, data: Sequences, num_states: int) -> np.ndarray:
+        """States that an observation allows whatever the parameters are, bool [sequence, time, state]; all of them for most emissions."""
+        return np.ones((*np.shape(data.values)[:2], num_states), bool)
+
     def check(self, data: Sequences) -> None:
         """Checks the number of features and the input sets; subclasses add the support."""
         if data.num_features != self.num_features:
@@ -78,8 +83,6 @@ def check_inputs(owner: str, wanted: dict[str, int], data: Sequences) -> None:
 
 def check_counts(owner: str, data: Sequences) -> None:
     """Raises ValueError at the first negative or fractional count."""
-    import numpy as np
-
     values, observed = np.asarray(data.values), np.asarray(data.observed)
     wrong = observed & ((values < 0) | (values != np.floor(values)))
     if wrong.any():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from latentgate.data import Sequences
@@ -95,6 +96,10 @@ class Product(Emission):
                 part.check(block(name, columns, data))
             except ValueError as error:
                 raise ValueError(f"{name}: {error}") from error
+
+    def possible(self, data: Sequences, num_states: int) -> np.ndarray:
+        """See `Emission.possible`: the states that every block allows."""
+        return np.logical_and.reduce([part.possible(block(name, columns, data), num_states) for name, part, columns in self._blocks()])
 
     def prepare(self, data: Sequences) -> Sequences:
         """Prepares every block; what a block computes is kept under its name."""

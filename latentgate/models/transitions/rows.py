@@ -1,4 +1,4 @@
-"""How the state moves: constant, sticky, or driven by inputs."""
+"""Transitions from step to step: constant, sticky, or driven by inputs."""
 
 from __future__ import annotations
 
@@ -12,37 +12,12 @@ from jax import Array
 from latentgate.data import Sequences
 from latentgate.kernels import safe_log
 
-from .base import Params, Part, Prior, with_shape
-from .distributions import Dirichlet, dirichlet_mode
-from .emissions.base import check_inputs
-from .unconstrained import maximise
+from ..base import Params, Prior, with_shape
+from ..distributions import Dirichlet, dirichlet_mode
+from ..unconstrained import maximise
+from .base import Transition
 
 NUMERICAL_STEPS = 12
-
-
-class Transition(Part):
-    """Law of the next state given the present one."""
-
-    @property
-    def input_sets(self) -> dict[str, int]:
-        """{name: number of columns} of the input sets it reads."""
-        return {}
-
-    @abc.abstractmethod
-    def log_probs(self, params: Params, data: Sequences) -> Array:
-        """Constant, [1, K, K], or per step, [sequence, time - 1, K, K]; entry [i, j] from i to j, into the later step."""
-
-    @abc.abstractmethod
-    def step_probs(self, params: Params, inputs: dict[str, Array]) -> Array:
-        """Transition matrix [K, K] into a step with these inputs {name: [input]}; for simulation."""
-
-    @abc.abstractmethod
-    def m_step(self, params: Params, data: Sequences, expected: Array) -> Params:
-        """Parameters given expected transitions of each sequence, [sequence, K, K] or [sequence, time - 1, K, K]."""
-
-    def check(self, data: Sequences) -> None:
-        """Checks the input sets."""
-        check_inputs(type(self).__name__, self.input_sets, data)
 
 
 class _DirichletRows(Transition):

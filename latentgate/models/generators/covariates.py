@@ -1,0 +1,153 @@
+"""Rates that depend on inputs by log-linear effects."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import jax.numpy as jnp
+import numpy as np
+import numpyro.distributions as dist
+from jax import Array
+
+from latentgate.data import Sequences
+
+from ..base import Params, Prior
+from ..emissions.checks import at_least, prior_or
+from ..patterns import OnEntries, Pattern
+from .base import Generator
+from .free import Free
+
+
+class LogLinear(Generator):
+    """Rates that inputs raise or lower: q_ij(x) = rates_ij exp(effects_ij · (x - centre)).
+
+    The inputs of a row hold from it until the next row. Where `centre` is None it is the mean of the inputs of the data that the model is fitted to, and
+    the free coordinates of the effects are in units of the inputs' standard deviations there, so that the units of inputs do not matter to the engines;
+    parameters are always reported in the units given. `fit.model` remembers both.
+
+    Parameters: `rates` [state, next_state] at the centre, per unit of time; `effects` [state, next_state, input], log-ratios of rates per unit of input.
+
+    Args:
+        graph: as in `Free`.
+        num_inputs: columns of the input set.
+        inputs: its name.
+        ties: {column of the inputs: a label for every edge, in row-major order}: edges with equal labels have equal effects of that input, and the label
+            None is for no effect. Columns that are not named have an effect of their own on every edge.
+        prior: of every rate, as in `Free`.
+        effect_prior: of every effect; Normal(0, 2 / standard deviation of the input) if None, which is no more than a guard against effects that the data
+            do not see. Pass numpyro's `ImproperUniform(constraints.real, (), ())` for maximum likelihood.
+        centre: [M], where `rates` are the rates.
+        time_scale: as in `Free`.
+
+    Raises:
+        ValueError: for ties that do not fit the graph.
+
+    Example:
+        >>> import latentgate as lg
+        >>> progressive = [(0, 1), (1, 2), (2, 3)]
+        >>> generator = lg.generators.LogLinear(progressive, num_inputs=2, ties={0: [1, 1, 1], 1: [1, 1, 2]})
+        >>> generator.dims()["effects"]
+        ('state', 'next_state', 'input')
+    """
+
+    base: Free
+    num_inputs: int
+    inputs: str
+    ties: tuple[tuple[int, tuple[int | str | None, ...]], ...]
+    effect_prior: dist.Distribution | None
+    centre: tuple[float, ...] | None
+    unit: tuple[float, ...] | None
+
+    def __init__(
+        self,
+        graph: object = None,
+        *,
+        num_inputs: int,
+        inputs: str = "inputs",
+        ties: Mapping[int, Sequence[int | str | None]] | None = None,
+        prior: dist.Distribution | None = None,
+        effect_prior: dist.Distribution | None = None,
+        centre: Sequence[float] | None = None,
+        time_scale: float = 1.0,
+    ):
+        self.base = Free(graph, prior, time_scale)
+        self.num_inputs = at_least("num_inputs", num_inputs)
+        self.inputs = inputs
+        self.ties = tuple((int(column), tuple(labels)) for column, labels in sorted(dict(ties or {}).items()))
+        for column, labels in self.ties:
+            if not 0 <= column < self.num_inputs:
+                raise ValueError(f"ties: found the column {column}, expected 0 to {self.num_inputs - 1}.")
+            if self.base.graph is not None and len(labels) != (edges := int(np.sum(self.base.graph))):
+                raise ValueError(f"ties[{column}]: found {len(labels)} labels, expected one for each of the {edges} edges, in row-major order.")
+        self.effect_prior = None if effect_prior is None else prior_or("effect_prior", effect_prior, effect_prior)
+        self.centre = None if centre is None else tuple(float(entry) for entry in centre)
+        if self.centre is not None and len(self.centre) != self.num_inputs:
+            raise ValueError(f"centre: found {len(self.centre)} numbers, expected {self.num_inputs}, one for each input.")
+        self.unit = None
+
+    @property
+    def time_scale(self) -> float:
+        """See `Generator.time_scale`."""
+        return self.base.time_scale
+
+    @property
+    def input_sets(self) -> dict[str, int]:
+        """See `Generator.input_sets`."""
+        return {self.inputs: self.num_inputs}
+
+    def mask(self, num_states: int) -> np.ndarray:
+        """See `Generator.mask`."""
+        return self.base.mask(num_states)
+
+    def suited_to(self, data: Sequences) -> LogLinear:
+        """See `Part.suited_to`: centre and units, once."""
+        if self.unit is not None:
+            return self
+        rows = np.asarray(data.inputs[self.inputs])[:, :-1][np.asarray(data.mask)[:, 1:]]
+        spread = rows.std(0)
+        suited = object.__new__(LogLinear)
+        for name in ("base", "num_inputs", "inputs", "ties", "effect_prior"):
+            object.__setattr__(suited, name, getattr(self, name))
+        centre = tuple(rows.mean(0).tolist()) if self.centre is None else self.centre
+        object.__setattr__(suited, "centre", centre)
+        object.__setattr__(suited, "unit", tuple(np.where(spread > 0, 1.0 / np.where(spread > 0, spread, 1.0), 1.0).tolist()))
+        return suited
+
+    def _pattern(self, num_states: int) -> Pattern:
+        """Entries of the effects that are free, those with one label tied."""
+        edges = np.argwhere(self.mask(num_states))
+        named = dict(self.ties)
+        entries, groups = [], []
+        for number, (i, j) in enumerate(edges):
+            for column in range(self.num_inputs):
+                label = named[column][number] if column in named else number
+                if label is not None:
+                    entries.append((int(i) * num_states + int(j)) * self.num_inputs + column)
+                    groups.append((column, label))
+        known = {group: index for index, group in enumerate(dict.fromkeys(groups))}
+        pattern = Pattern((num_states, num_states, self.num_inputs), tuple(entries), tuple(known[group] for group in groups))
+        if self.unit is None:
+            return pattern
+        column = np.asarray(entries)[list(pattern.firsts)] % self.num_inputs
+        return dataclasses.replace(pattern, units=tuple(np.asarray(self.unit)[column].tolist()))
+
+    def priors(self, num_states: int) -> dict[str, Prior]:
+        """See `Part.priors`."""
+        pattern = self._pattern(num_states)
+        units = np.asarray(pattern.units or (1.0,) * pattern.num_entries)
+        prior = dist.Normal(0.0, 2.0 * units) if self.effect_prior is None else self.effect_prior
+        return {**self.base.priors(num_states), "effects": OnEntries(prior, pattern)}
+
+    def dims(self) -> dict[str, tuple[str, ...]]:
+        """See `Part.dims`."""
+        return {**self.base.dims(), "effects": ("state", "next_state", "input")}
+
+    def rates(self, params: Params, covariates: Array) -> Array:
+        """See `Generator.rates`."""
+        centred = covariates - jnp.asarray(self.centre or (0.0,) * self.num_inputs)
+        return params["rates"] * jnp.exp(jnp.einsum("gm,ijm->gij", centred, params["effects"]))
+
+    def from_counts(self, key: Array, jumps: Array, times: Array) -> Params:
+        """See `Generator.from_counts`: no effects."""
+        return {**self.base.from_counts(key, jumps, times), "effects": jnp.zeros((*jumps.shape, self.num_inputs))}

@@ -1,0 +1,7 @@
+"""How the state moves: from step to step (constant, sticky, driven by inputs), or in continuous time."""
+
+from .base import Transition
+from .jump import Jump
+from .rows import Gated, Stationary, Sticky
+
+__all__ = ["Gated", "Jump", "Stationary", "Sticky", "Transition"]
