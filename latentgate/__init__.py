@@ -30,6 +30,7 @@ _HOMES = {
     "RecordingUnavailable": "latentgate.data",
     "Sequences": "latentgate.data",
     "load": "latentgate.data",
+    "panel": "latentgate.data.panel",
 }
 _MODULES = {
     "basis": "latentgate.models.basis",
@@ -38,6 +39,7 @@ _MODULES = {
     "emissions": "latentgate.models.emissions",
     "filters": "latentgate.filters",
     "generators": "latentgate.models.generators",
+    "jump_processes": "latentgate.jump_processes",
     "kernels": "latentgate.kernels",
     "metrics": "latentgate.metrics",
     "plotting": "latentgate.plotting",
@@ -52,8 +54,9 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from latentgate import decoding, filters, kernels, metrics, plotting
+    from latentgate import decoding, filters, jump_processes, kernels, metrics, plotting
     from latentgate.data import RecordingUnavailable, Sequences, load, simulators
+    from latentgate.data.panel import panel
     from latentgate.decoding import DiscriminativeKalmanFilter, KalmanDecoder, WienerFilter
     from latentgate.inference import EM, MAP, NUTS, SVI, Fit, NonFiniteLikelihoodError, Outcome, cross_validate, fit
     from latentgate.models import HMM, LinearGaussianSSM, MarkovJumpProcess, PoissonLDS, basis, emissions, generators, priors, transitions

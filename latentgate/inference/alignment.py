@@ -41,6 +41,10 @@ def permute_states(params: Mapping[str, np.ndarray], dims: Mapping[str, Sequence
     return result
 
 
+def _num_states(params: Mapping[str, np.ndarray], dims: Mapping[str, Sequence[str]]) -> int:
+    return next(np.shape(params[name])[axes.index(dim)] for name, axes in dims.items() for dim in axes if dim in STATE_AXES)
+
+
 def match_params(reference: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray], dims: Mapping[str, Sequence[str]]) -> np.ndarray:
     """Permutation of the states of `other` that brings its parameters nearest to `reference`.
 
@@ -60,4 +64,7 @@ def match_params(reference: Mapping[str, np.ndarray], other: Mapping[str, np.nda
                 columns.append(rows / (spread * np.sqrt(rows.shape[1]) if spread > 0 else 1.0))
         return np.concatenate(columns, axis=1)
 
+    if not any([dim in STATE_AXES for dim in axes].count(True) == 1 and not name.startswith("initial.") for name, axes in dims.items()):
+        # Nothing to compare them by.
+        return np.arange(_num_states(reference, dims))
     return match_rows(features(reference), features(other))

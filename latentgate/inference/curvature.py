@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import equinox as eqx
@@ -42,7 +42,7 @@ def double_precision() -> Iterator[None]:
         yield
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Coordinates:
     """The unconstrained coordinates of a model at one point, and the natural entries that they move.
 
@@ -55,6 +55,7 @@ class Coordinates:
         held: at the boundary, and therefore not free, [coordinate].
         scale: a move that changes its parameter by about the parameter's size, or over which the bijection bends, whichever is less; [coordinate].
         bent: whether the second is what limits it (logarithms, log-odds), [coordinate].
+        reach: of a bent coordinate, a move that takes a small entry to the size of its parameter's largest, and three scales beyond; [coordinate].
         entry_names: [entry].
         estimate: natural values, [entry].
         jacobian: d natural / d coordinate, [entry, coordinate]; zero for held coordinates and entries that are not moved.
@@ -67,6 +68,7 @@ class Coordinates:
     held: np.ndarray
     scale: np.ndarray
     bent: np.ndarray
+    reach: np.ndarray
     entry_names: tuple[str, ...]
     estimate: np.ndarray = field(repr=False)
     jacobian: np.ndarray = field(repr=False)
@@ -79,7 +81,7 @@ class Coordinates:
         return np.flatnonzero(~self.held)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Curvature:
     """Minus a log-density about a point, in its free coordinates.
 
@@ -141,10 +143,11 @@ def coordinates(model: StateSpaceModel, params: Mapping[str, Any]) -> Coordinate
     entry_names = _entry_names(natural)
     if outside.any():
         worst = int(np.argmax(outside))
-        raise ValueError(f"params: found {entry_names[worst]} = {estimate[worst]!r}, expected a value inside the support of its prior.")
+        raise ValueError(f"params: found {entry_names[worst]} = {estimate[worst]} outside the support of the prior, expected values inside or at its boundary.")
     scale = np.where(held | ~np.isfinite(scale), 1.0, scale)
+    reach = np.where(held, 0.0, scale * (3.0 + np.log(np.where(bent & ~held, by_size / scale, 1.0))))
     names = _coordinate_names(structure, jacobian, held, owner, owner_of_entry, entry_names)
-    return Coordinates(names, values, held, scale, bent, entry_names, estimate, jacobian, pinned, boundary)
+    return Coordinates(names, values, held, scale, bent, reach, entry_names, estimate, jacobian, pinned, boundary)
 
 
 def curvature(model: StateSpaceModel, data: Sequences, params: Mapping[str, Any], point: Coordinates, of: Of, start: np.ndarray | None = None) -> Curvature:
@@ -155,21 +158,14 @@ def curvature(model: StateSpaceModel, data: Sequences, params: Mapping[str, Any]
     made of central differences of the exact gradient.
 
     Raises:
-        FloatingPointError: if the value or its derivatives are not finite at the point.
+        ValueError: if the value is not finite, and parameters lie outside their support.
+        FloatingPointError: if it or its derivatives are not finite for another reason.
     """
     free, scale = point.free, point.scale[point.free]
     start, count = point.values[free] if start is None else start, len(free)
-    fixed = {name: jnp.asarray(np.asarray(params[name], float)) for name in sorted(params)}
 
     def derivatives(points: np.ndarray, tangents: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        found = []
-        for first in range(0, len(points), _TOGETHER):
-            # Every call is of the same shape, and so of the same program.
-            rows = np.arange(first, first + _TOGETHER).clip(max=len(points) - 1)
-            answer = _derivatives(model, data, fixed, point.values, free, point.pinned, points[rows], tangents[rows])
-            found.append([np.asarray(part)[: len(points) - first] for part in answer])
-        values, gradients, products = (np.concatenate(part) for part in zip(*found, strict=True))
-        return values, gradients, products
+        return _evaluated(model, data, params, point, points, tangents)
 
     direction = scale * np.random.default_rng(0).choice([-1.0, 1.0], count)
     points = np.concatenate([np.tile(start, (count + 1, 1)), [start + _STEP * direction, start - _STEP * direction]])
@@ -178,6 +174,9 @@ def curvature(model: StateSpaceModel, data: Sequences, params: Mapping[str, Any]
     parts = slice(0, 2 if of == "posterior" else 1)
     value, gradient = values[0, parts].sum(), gradients[0, parts].sum(0)
     if not np.isfinite(value):
+        lost = [name for name, entry in zip(point.names, point.values, strict=True) if np.isnan(entry)]
+        if lost:
+            raise ValueError(f"params: found {', '.join(lost[:5])} outside the support of the prior, expected values inside or at its boundary.")
         raise FloatingPointError(
             f"fit: found a log-{'joint' if of == 'posterior' else 'likelihood'} of {-value} at its parameters, expected a finite one; "
             + ('of="likelihood" leaves the prior out.' if np.isfinite(values[0, 0]) else "are these the data it was fitted to?")
@@ -198,6 +197,56 @@ def curvature(model: StateSpaceModel, data: Sequences, params: Mapping[str, Any]
         bad = tuple(point.names[index] for index in free[~(np.isfinite(hessian).all(1) & np.isfinite(gradient))])
         raise FloatingPointError(f"fit: found derivatives that are not finite for {', '.join(bad[:5])}, expected finite ones at its parameters.")
     return Curvature(-float(value), gradient, hessian, exact)
+
+
+def with_boundary(
+    model: StateSpaceModel, data: Sequences, params: Mapping[str, Any], point: Coordinates, of: Of, shape: Curvature
+) -> tuple[Coordinates, Curvature]:
+    """Holds coordinates too that are so near the boundary that the data cannot tell them from it: rates that a climb left on their way to zero.
+
+    They are those that bend, whose standard error would be more than three scales, and along which the density falls on one side alone. No normal law
+    is like that, and the delta method would call the smallest of such rates the best known. Inside `double_precision`.
+    """
+    free = point.free
+    scale = point.scale[free]
+    doubtful = np.flatnonzero(point.bent[free] & (np.diag(shape.hessian) * scale**2 < 1 / 9))
+    if not len(doubtful):
+        return point, shape
+    reach = point.reach[free][doubtful]
+    sizes = np.stack([-reach, reach, -40.0 * scale[doubtful], 40.0 * scale[doubtful]])
+    moves = (sizes[:, :, None] * np.eye(len(free))[doubtful]).reshape(-1, len(free))
+    values, _, _ = _evaluated(model, data, params, point, point.values[free] + moves, np.zeros_like(moves))
+    rise = values[:, : 2 if of == "posterior" else 1].sum(1).reshape(2, 2, -1) + shape.value
+    # So improbable that the recursion underflows.
+    rise = np.where(np.isnan(rise), np.inf, rise)
+    within, anywhere = rise[0], rise.max(0)
+    near = free[doubtful[((within > 1.0) & (anywhere[::-1] < 0.5)).any(0)]]
+    if not len(near):
+        return point, shape
+    held, jacobian = point.held.copy(), point.jacobian.copy()
+    held[near] = True
+    # Entries that such a coordinate moves by a part of themselves; the other probabilities of its row stay free.
+    lost = (np.abs(jacobian[:, near]) * point.scale[near] > 0.1 * np.abs(point.estimate)[:, None]).any(1)
+    jacobian[:, near] = 0.0
+    jacobian[lost] = 0.0
+    point = replace(point, held=held, jacobian=jacobian, pinned=point.pinned | lost, boundary=point.boundary | lost)
+    kept = np.isin(free, point.free)
+    return point, replace(shape, gradient=shape.gradient[kept], hessian=shape.hessian[np.ix_(kept, kept)])
+
+
+def _evaluated(
+    model: StateSpaceModel, data: Sequences, params: Mapping[str, Any], point: Coordinates, points: np.ndarray, tangents: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """See `_derivatives`; for any number of points [point, free]."""
+    fixed = {name: jnp.asarray(np.asarray(params[name], float)) for name in sorted(params)}
+    found = []
+    for first in range(0, len(points), _TOGETHER):
+        # Every call is of the same shape, and so of the same program.
+        rows = np.arange(first, first + _TOGETHER).clip(max=len(points) - 1)
+        answer = _derivatives(model, data, fixed, point.values, point.free, point.pinned, points[rows], tangents[rows])
+        found.append([np.asarray(part)[: len(points) - first] for part in answer])
+    values, gradients, products = (np.concatenate(part) for part in zip(*found, strict=True))
+    return values, gradients, products
 
 
 def natural_draws(model: StateSpaceModel, params: Mapping[str, Any], point: Coordinates, values: np.ndarray) -> dict[str, np.ndarray]:

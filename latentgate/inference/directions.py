@@ -20,7 +20,7 @@ NEGLIGIBLE_NEGATIVE_SHARE = 1e-4
 _LISTED = 6
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Direction:
     """A direction in unconstrained coordinates that the data leave open, or along which a fit is no maximum.
 
@@ -40,7 +40,7 @@ class Direction:
         return self.sentence
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Decomposition:
     """A covariance by factors, all in free unconstrained coordinates.
 

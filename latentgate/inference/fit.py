@@ -144,7 +144,7 @@ class Fit:
         if self.posterior is None:
             drawn = self.model.sample_latents(key, self._arrays, data, num_samples)
         else:
-            drawn = averaging.latents(self.model, _spread(self._draws(None), num_samples), data, key)
+            drawn = averaging.latents(self.model, self.parameters(num_samples), data, key)
         return self._path(data, np.asarray(drawn), ("draw", "sequence", "time"), "states")
 
     def _path(self, data: Sequences, values: np.ndarray, dims: tuple[str, ...], name: str) -> xr.DataArray:
@@ -164,6 +164,10 @@ class Fit:
         """
         return self.model.simulate(jax.random.key(seed), self._arrays, lengths, inputs, **options)
 
+    def parameters(self, num_samples: int) -> dict[str, jax.Array]:
+        """Parameters for as many samples, {name: [sample, ...]}: posterior draws, evenly spaced and repeated where there are fewer, or the point estimate."""
+        return _spread(self._draws(None), num_samples)
+
     def posterior_predictive(self, data: Sequences, num_samples: int, seed: int) -> xr.DataArray:
         """New data of the lengths and with the inputs of `data`, each of another draw of the parameters.
 
@@ -177,7 +181,7 @@ class Fit:
         if data.times is not None:
             options["times"] = [np.asarray(data.times)[i, :n] for i, n in enumerate(lengths)]
         drawn = np.full((num_samples, *np.shape(data.values)), np.nan)
-        parameters = _spread(self._draws(None), num_samples)
+        parameters = self.parameters(num_samples)
         for index, key in enumerate(jax.random.split(jax.random.key(seed), num_samples)):
             simulated, _ = self.model.simulate(key, {name: value[index] for name, value in parameters.items()}, lengths, inputs, **options)
             drawn[index] = np.where(np.asarray(data.mask)[..., None], simulated.values, np.nan)

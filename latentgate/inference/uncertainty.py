@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, get_args
 
+import jax
 import numpy as np
 import xarray as xr
 from scipy.stats import norm
@@ -14,7 +15,7 @@ from latentgate.data import Sequences
 from latentgate.models import StateSpaceModel
 
 from . import quantities
-from .curvature import Coordinates, Curvature, Of, coordinates, curvature, double_precision, natural_draws, natural_entries
+from .curvature import Coordinates, Curvature, Of, coordinates, curvature, double_precision, natural_draws, natural_entries, with_boundary
 from .directions import Decomposition, Direction, decompose, describe, listed
 from .quantities import Function, Quantities
 
@@ -30,7 +31,7 @@ _NEAR, _NEWTON_STEPS = 3.0, 8
 _HUGE = 1e300
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Uncertainty:
     """The normal approximation of a posterior, or of a likelihood, about a point fit; made by `uncertainty` or `Fit.uncertainty`.
 
@@ -53,12 +54,12 @@ class Uncertainty:
     of: Of
     coordinates: Coordinates
     curvature: Curvature
-    decomposition: Decomposition = field(compare=False)
+    decomposition: Decomposition
     distance: float = 0.0
 
     @property
     def at_boundary(self) -> tuple[str, ...]:
-        """Coordinates at the boundary of their support, such as a probability of zero, held there."""
+        """Coordinates at the boundary of their support, such as a probability of zero, or so near it that the data cannot tell; they are held there."""
         return tuple(name for name, held in zip(self.coordinates.names, self.coordinates.held, strict=True) if held)
 
     @property
@@ -171,7 +172,7 @@ class Uncertainty:
             lines.append(f"The maximum is still {self.distance:.2g} standard errors away; run more iterations with a smaller tolerance.")
         lines += [one.sentence for one in self.flat_directions()]
         if self.at_boundary:
-            lines.append(f"At the boundary of their support, and held there: {', '.join(self.at_boundary)}.")
+            lines.append(f"At the boundary of their support, to what the data can tell, and held there: {', '.join(self.at_boundary)}.")
         if not self.curvature.exact:
             lines.append("Second derivatives are differences of gradients, since the model's own hold to first order only.")
         if self.model.approximate:
@@ -306,8 +307,9 @@ def uncertainty(fit: Fit, data: Sequences, of: Of = "posterior") -> Uncertainty:
         raise ValueError(f"fit: found posterior draws by {fit.engine}, expected a point fit by EM or MAP; Fit.interval and Fit.posterior know the draws.")
     fit.model.check(data)
     with double_precision():
+        data = jax.device_put(fit.model.catalogue(data))
         point = coordinates(fit.model, fit.params)
-        shape = curvature(fit.model, data, fit.params, point, of)
+        point, shape = with_boundary(fit.model, data, fit.params, point, of, curvature(fit.model, data, fit.params, point, of))
         parts = _decomposed(shape, point)
         distance = float(np.linalg.norm(shape.gradient @ parts.factor))
         shape, parts = _at_the_top(fit, data, point, of, shape, parts)

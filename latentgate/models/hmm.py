@@ -93,6 +93,17 @@ class HMM(StateSpaceModel):
             **with_prefix("emission", self.emission.dims()),
         }
 
+    @property
+    def anchored(self) -> bool:
+        """Whether states keep their numbers, since the data tell them apart."""
+        return self.emission.anchored
+
+    def interchangeable_dims(self) -> dict[str, tuple[str, ...]]:
+        """See `StateSpaceModel.interchangeable_dims`."""
+        if not self.anchored:
+            return self.dims()
+        return {name: tuple(f"own_{dim}" if dim in ("state", "next_state") else dim for dim in axes) for name, axes in self.dims().items()}
+
     def check(self, data: Sequences) -> None:
         """See `StateSpaceModel.check`."""
         if not isinstance(data, Sequences):
@@ -191,9 +202,7 @@ class HMM(StateSpaceModel):
 
 
 @eqx.filter_jit
-def _simulate(
-    model: HMM, keys: Array, params: Params, first: Array, inputs: dict[str, Array], drives: dict[str, Array], num_steps: int
-) -> tuple[Array, Array]:
+def _simulate(model: HMM, keys: Array, params: Params, first: Array, inputs: dict[str, Array], drives: dict[str, Array], num_steps: int) -> tuple[Array, Array]:
     transition, emission = without_prefix("transition", params), without_prefix("emission", params)
 
     def one(key: Array, inputs: dict[str, Array], drives: dict[str, Array]):

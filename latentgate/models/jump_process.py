@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import ArrayLike
 
 from latentgate.data import Sequences
 from latentgate.kernels.generators import uniformisation
@@ -12,7 +14,7 @@ from latentgate.kernels.generators import uniformisation
 from .base import Params, split_keys, with_prefix, without_prefix
 from .emissions.base import Emission
 from .emissions.known_state import KnownState
-from .generators import Generator
+from .generators import Free, Generator
 from .hmm import HMM
 from .reachability import check_possible
 from .transitions import Jump
@@ -63,8 +65,6 @@ class MarkovJumpProcess(HMM):
         semiring: str = "scaled",
         backend: str = "auto",
     ):
-        from .generators import Free
-
         super().__init__(
             num_states,
             KnownState(num_states) if emission is None else emission,
@@ -76,21 +76,23 @@ class MarkovJumpProcess(HMM):
         )
         if self.num_states < 2:
             raise ValueError(f"num_states: found {num_states}, expected at least 2: with one state nothing jumps.")
-        self._jump.generator.mask(self.num_states)
+        self.jump.generator.mask(self.num_states)
 
     @property
-    def _jump(self) -> Jump:
+    def jump(self) -> Jump:
+        """The transition."""
         assert isinstance(self.transition, Jump)
         return self.transition
 
-    def interchangeable_dims(self) -> dict[str, tuple[str, ...]]:
-        """See `StateSpaceModel.interchangeable_dims`: no axis, since states keep their numbers."""
-        return {name: tuple(f"own_{dim}" if dim in ("state", "next_state") else dim for dim in axes) for name, axes in self.dims().items()}
+    @property
+    def anchored(self) -> bool:
+        """True: the graph, if not the data, tells states apart."""
+        return True
 
     def check(self, data: Sequences) -> None:
         """See `StateSpaceModel.check`; data that the graph cannot have made are named by sequence and row."""
         super().check(data)
-        check_possible(self._jump.generator.mask(self.num_states), self.emission.possible(data, self.num_states), self.initial, data)
+        check_possible(self.jump.generator.mask(self.num_states), self.emission.possible(data, self.num_states), self.initial, data)
 
     def initialize(self, key: Array, data: Sequences) -> Params:
         """See `StateSpaceModel.initialize`: rates from rough counts of what the emission's starting values make of the data."""
@@ -101,9 +103,9 @@ class MarkovJumpProcess(HMM):
         gaps = jnp.diff(jnp.asarray(data.times), axis=1)
         jumps = jnp.einsum("sti,stj->ij", weights[:, :-1], weights[:, 1:])
         times = jnp.einsum("sti,st->i", weights[:, :-1], gaps)
-        return params | with_prefix("transition", self._jump.generator.from_counts(keys["rates"], jumps, times))
+        return params | with_prefix("transition", self.jump.generator.from_counts(keys["rates"], jumps, times))
 
-    def generator(self, params: Params, inputs: Array | None = None) -> Array:
+    def generator(self, params: Params, inputs: ArrayLike | None = None) -> Array:
         """The generator Q, rates per unit of time with rows that sum to zero.
 
         Args:
@@ -116,15 +118,15 @@ class MarkovJumpProcess(HMM):
         Raises:
             ValueError: if inputs are missing or of another number of columns.
         """
-        wanted = sum(self._jump.input_sets.values())
+        wanted = sum(self.jump.input_sets.values())
         rows = jnp.zeros((1, 0)) if inputs is None else jnp.atleast_2d(jnp.asarray(inputs))
         if rows.shape[-1] != wanted:
-            raise ValueError(f"inputs: found {rows.shape[-1]} columns, expected {wanted}, those of {', '.join(self._jump.input_sets) or 'no input set'}.")
+            raise ValueError(f"inputs: found {rows.shape[-1]} columns, expected {wanted}, those of {', '.join(self.jump.input_sets) or 'no input set'}.")
         params = {name: jnp.asarray(value) for name, value in params.items()}
-        generators = self._jump.generator.matrices(without_prefix("transition", params), rows)
+        generators = self.jump.generator.matrices(without_prefix("transition", params), rows)
         return generators if inputs is not None and jnp.ndim(inputs) > 1 else generators[0]
 
-    def transition_matrix(self, params: Params, gap, inputs: Array | None = None) -> Array:
+    def transition_matrix(self, params: Params, gap, inputs: ArrayLike | None = None) -> Array:
         """P(state j after the gap | state i before it), [K, K] for one gap, [U, K, K] for several.
 
         Args:
@@ -143,8 +145,8 @@ class MarkovJumpProcess(HMM):
         return _expected(self, params, self.catalogue(data))
 
 
-@jax.jit
+@eqx.filter_jit
 def _expected(model: MarkovJumpProcess, params: Params, data: Sequences) -> tuple[Array, Array]:
     smoothed = model.potentials(params, data).smooth()
-    jumps, times = model._jump.expected(without_prefix("transition", params), data, smoothed.expected_transitions)
+    jumps, times = model.jump.expected(without_prefix("transition", params), data, smoothed.expected_transitions)
     return jumps.sum(0), times.sum(0)

@@ -36,11 +36,12 @@ def check_possible(mask: np.ndarray, possible: np.ndarray, initial: Initial, dat
         if step:
             occupied |= (before @ closure)[real[:, step]].any(0)
             kinds = arrivals[:, step]
-            reached = np.select([(kinds == kind)[:, None] for kind in steps], [before @ matrix for matrix in steps.values()])
+            reached = np.select([(kinds == kind)[:, None] for kind in steps], [before @ matrix for matrix in steps.values()], False)
         now = reached & possible[:, step]
         impossible = np.flatnonzero(real[:, step] & ~now.any(-1))
         if impossible.size:
-            raise ValueError(_impossible(data, int(impossible[0]), step, before[impossible[0]], reached[impossible[0]], possible[impossible[0], step], arrivals))
+            one = int(impossible[0])
+            raise ValueError(_impossible(data, one, step, before[one], reached[one], possible[one, step], int(arrivals[one, step])))
         before = np.where(real[:, step, None], now, before)
     if not occupied.all() and data.max_length > 1:
         warnings.warn(
@@ -51,7 +52,7 @@ def check_possible(mask: np.ndarray, possible: np.ndarray, initial: Initial, dat
         )
 
 
-def _impossible(data: Sequences, sequence: int, step: int, before: np.ndarray, reached: np.ndarray, seen: np.ndarray, arrivals: np.ndarray) -> str:
+def _impossible(data: Sequences, sequence: int, step: int, before: np.ndarray, reached: np.ndarray, seen: np.ndarray, arrival: int) -> str:
     def states(which: np.ndarray) -> str:
         return "no state" if not which.any() else ("state " if which.sum() == 1 else "states ") + ", ".join(map(str, np.flatnonzero(which)))
 
@@ -62,7 +63,7 @@ def _impossible(data: Sequences, sequence: int, step: int, before: np.ndarray, r
             f"data: found {states(seen)} in the first row of sequence {sequence}{subject}, expected one that the law of the first state allows "
             f"({states(before)}); change initial=..., or the data."
         )
-    how = {EXACT_ENTRY: ", entered at that moment", CONTINUOUS: ", watched all the time since"}.get(int(arrivals[sequence, step]), "")
+    how = {EXACT_ENTRY: ", entered at that moment", CONTINUOUS: ", watched all the time since"}.get(arrival, "")
     return (
         f"data: found {states(seen)} in row {step} of sequence {sequence}{subject}, at time {time:g}{how}, after {states(before)}, expected {states(reached)}: "
         "no path along the graph leads there. Correct the row, add the missing edge to the graph, or let the state be read with error "

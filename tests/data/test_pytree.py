@@ -35,9 +35,7 @@ def counting():
 def test_one_trace_per_shape_whatever_the_annotations():
     total, traces = counting()
     plain = build(0)
-    annotated = build(
-        1, labels={"x": [1, 2]}, events={"e": [[0.1], []]}, names=["a", "b"], groups=["g", "h"], bin_width=0.1
-    )
+    annotated = build(1, labels={"x": [1, 2]}, events={"e": [[0.1], []]}, names=["a", "b"], groups=["g", "h"], bin_width=0.1)
     np.testing.assert_allclose(total(plain), plain.values.sum() + 10, rtol=1e-5)
     np.testing.assert_allclose(total(annotated), annotated.values.sum() + 10, rtol=1e-5)
     total(annotated.select([0, 1]))

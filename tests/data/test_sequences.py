@@ -227,10 +227,5 @@ def test_with_inputs():
 
 
 def test_repr():
-    assert repr(example()) == (
-        "Sequences(3 sequences, 2–6 steps, 3 features; inputs: stimulus (2), choice (1); irregular times; "
-        "2.8 % missing)"
-    )
-    assert repr(Sequences.from_arrays([[1.0]])) == (
-        "Sequences(1 sequence, 1 step, 1 feature; inputs: none; 0.0 % missing)"
-    )
+    assert repr(example()) == ("Sequences(3 sequences, 2–6 steps, 3 features; inputs: stimulus (2), choice (1); irregular times; 2.8 % missing)")
+    assert repr(Sequences.from_arrays([[1.0]])) == ("Sequences(1 sequence, 1 step, 1 feature; inputs: none; 0.0 % missing)")

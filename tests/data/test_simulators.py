@@ -69,9 +69,7 @@ def test_states_follow_the_chain(benchmark):
 
 
 def test_first_states_are_uniform():
-    states = simulators.simulate_states(
-        np.random.default_rng(0), np.full(4, 0.25), simulators.sticky_transition(4, 0.9), np.ones(20000, int)
-    )
+    states = simulators.simulate_states(np.random.default_rng(0), np.full(4, 0.25), simulators.sticky_transition(4, 0.9), np.ones(20000, int))
     np.testing.assert_allclose(np.bincount(states[:, 0]) / 20000, 0.25, atol=0.02)
 
 
@@ -109,9 +107,7 @@ def test_direction_and_lag_of_the_coupling():
 
 
 def test_same_seed_same_data():
-    one, two, other = (
-        simulators.simulate_one_hot_hmm_glm(seed, num_neurons=3, num_steps=50, num_sequences=2) for seed in (3, 3, 4)
-    )
+    one, two, other = (simulators.simulate_one_hot_hmm_glm(seed, num_neurons=3, num_steps=50, num_sequences=2) for seed in (3, 3, 4))
     np.testing.assert_array_equal(one.data.values, two.data.values)
     np.testing.assert_array_equal(one.weights, two.weights)
     assert not np.array_equal(one.weights, other.weights)
@@ -176,9 +172,7 @@ def test_other_bad_arguments():
     with pytest.raises(ValueError, match="`initial` is no probability law"):
         simulators.simulate_poisson_hmm(0, num_states=2, initial=[0.5, 0.6])
     with pytest.raises(ValueError, match="run away"):
-        simulators.simulate_glm_counts(
-            np.random.default_rng(0), np.zeros((1, 50), int), np.full((1, 1, 1), 50.0), np.zeros(1), np.ones(1), "exp"
-        )
+        simulators.simulate_glm_counts(np.random.default_rng(0), np.zeros((1, 50), int), np.full((1, 1, 1), 50.0), np.zeros(1), np.ones(1), "exp")
 
 
 def test_bundled_recording_is_the_simulation():
@@ -210,9 +204,7 @@ def test_bundled_recording_is_as_described():
     }
     assert occupancy[True][2] > occupancy[False][2] + 0.3
     assert occupancy[False][1] > occupancy[True][1] + 0.3
-    for reward, lever, press in zip(
-        data.labels["rewarded"], data.events["lever in"], data.events["lever press"], strict=True
-    ):
+    for reward, lever, press in zip(data.labels["rewarded"], data.events["lever in"], data.events["lever press"], strict=True):
         assert lever.tolist() == [5.0]
         assert len(press) == reward
 

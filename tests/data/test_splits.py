@@ -68,9 +68,7 @@ def test_one_group_cannot_be_split():
         sequences(["a", "a"]).split(0.5, seed=0)
 
 
-@pytest.mark.parametrize(
-    ("num_folds", "error"), [(1, ValueError), (7, ValueError), (2.0, TypeError), (True, TypeError)]
-)
+@pytest.mark.parametrize(("num_folds", "error"), [(1, ValueError), (7, ValueError), (2.0, TypeError), (True, TypeError)])
 def test_bad_number_of_folds(num_folds, error):
     with pytest.raises(error, match="`num_folds`"):
         sequences().folds(num_folds)

@@ -86,9 +86,7 @@ def check_gradient(found: Answers, truth: list[oracle.Enumeration], batch: Chain
 @pytest.mark.parametrize(("kind", "num_states", "num_steps", "way"), CASES, ids=case_name)
 def test_against_enumeration(kind, num_states, num_steps, way):
     bound = 1e-10
-    for batch, truth in zip(
-        flavoured_batches(kind, num_states, num_steps), enumerated(kind, num_states, num_steps), strict=True
-    ):
+    for batch, truth in zip(flavoured_batches(kind, num_states, num_steps), enumerated(kind, num_states, num_steps), strict=True):
         found = answers(batch, *way)
         check_log_normaliser(found.log_normaliser, truth, bound)
         check_smoother(found.smoothed, truth, kind != "per-step", bound)
@@ -152,9 +150,7 @@ def test_dtype_of_results_follows_the_potentials(dtype):
 )
 def test_most_probable_path_against_enumeration(kind, num_states, num_steps, backend):
     ties = 0
-    for batch, truth in zip(
-        flavoured_batches(kind, num_states, num_steps), enumerated(kind, num_states, num_steps), strict=True
-    ):
+    for batch, truth in zip(flavoured_batches(kind, num_states, num_steps), enumerated(kind, num_states, num_steps), strict=True):
         found = compiled("most_probable_path", "", backend, optimised=False)(*batch.arguments)
         states, log_joint = np.asarray(found.states), np.asarray(found.log_joint)
         assert states.dtype == np.int32

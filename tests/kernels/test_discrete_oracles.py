@@ -85,7 +85,5 @@ def test_covariance_is_the_second_difference_of_enumeration():
         return oracle.enumerate_chain(*[p.reshape(s) for p, s in zip(parts, shapes, strict=True)]).log_normaliser
 
     axes = step * np.eye(len(flat))
-    second = np.array([[value(a + b) - value(a - b) - value(b - a) + value(-a - b) for a in axes] for b in axes]) / (
-        4 * step**2
-    )
+    second = np.array([[value(a + b) - value(a - b) - value(b - a) + value(-a - b) for a in axes] for b in axes]) / (4 * step**2)
     assert_allclose(second, oracle.statistics_covariance(initial, edges, nodes), atol=2e-6)

@@ -244,9 +244,7 @@ def check_no_alarm(chains: Chains, dtype, backend: str) -> None:
 
 
 # What is not flagged where the range ends at 88 nats need not be tried as a tree where it ends at 708.
-calm_ways = pytest.mark.parametrize(
-    ("dtype", "backend"), [(np.float64, "sequential"), (np.float32, "sequential"), (np.float32, "associative")]
-)
+calm_ways = pytest.mark.parametrize(("dtype", "backend"), [(np.float64, "sequential"), (np.float32, "sequential"), (np.float32, "associative")])
 
 
 @calm_ways

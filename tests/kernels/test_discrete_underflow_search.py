@@ -55,10 +55,7 @@ def both_semirings(backend: str):
     """One sequence under both semirings, compiled once for hypothesis."""
 
     def program(initial, edges, nodes, length):
-        return [
-            kernels.smooth(initial, edges, nodes, length, semiring=semiring, backend=backend)
-            for semiring in ("scaled", "log")
-        ]
+        return [kernels.smooth(initial, edges, nodes, length, semiring=semiring, backend=backend) for semiring in ("scaled", "log")]
 
     return jax.jit(program)
 
@@ -72,10 +69,7 @@ node_levels = st.one_of(st.sampled_from([0.0, 0.0, -np.inf, 800.0, 1600.0]), st.
 @hypothesis.given(data=st.data(), length=st.integers(1, 5))
 def test_hypothesis_looks_for_a_wrong_finite_number(backend, data, length):
     """As above, where a counterexample would be made small."""
-    draw = [
-        np.array(data.draw(st.lists(elements, min_size=size, max_size=size)))
-        for elements, size in ((levels, 2), (levels, 4), (node_levels, 10))
-    ]
+    draw = [np.array(data.draw(st.lists(elements, min_size=size, max_size=size))) for elements, size in ((levels, 2), (levels, 4), (node_levels, 10))]
     chain = draw[0], draw[1].reshape(2, 2), draw[2].reshape(5, 2)
     scaled, log = jax.tree.map(np.asarray, both_semirings(backend)(*chain, length))
     truth = oracle.decimal_smoother(*chain, length)

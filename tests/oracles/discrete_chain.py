@@ -302,6 +302,4 @@ def blocked_smoother(log_initial, log_transitions, log_nodes, num_blocks: int = 
         pair_statistics += joint[real].sum(axis=0)
         marginals[clipped[real]] = joint[real].sum(axis=2)
         message = normalised(np.einsum("bij,bj->bi", transfer, message))
-    return Recursion(
-        float(log_normaliser), filtered.astype(float), marginals.astype(float), pair_statistics.astype(float)
-    )
+    return Recursion(float(log_normaliser), filtered.astype(float), marginals.astype(float), pair_statistics.astype(float))

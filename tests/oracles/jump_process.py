@@ -43,9 +43,16 @@ def transition_matrix(generator: np.ndarray, duration: float) -> np.ndarray:
     return _exponential(_exact(generator), duration)
 
 
-def exponential_of_free_matrix(matrix: np.ndarray, duration: float) -> np.ndarray:
-    """The same for any matrix, its diagonal taken as it is."""
-    return _exponential(_decimals(matrix), duration)
+def gradient_in_free_matrix(generator: np.ndarray, duration: float, weights: np.ndarray) -> np.ndarray:
+    """[K, K] derivative of Σ_ij weights_ij exp(generator · duration)_ij in every entry of the generator, those of the diagonal among them.
+
+    The adjoint of the derivative at Q is the derivative at Qᵀ, the upper right block of exp([[Qᵀ, weights], [0, Qᵀ]] t).
+    """
+    size = len(generator)
+    joint = _decimals(np.zeros((2 * size, 2 * size)))
+    joint[:size, :size] = joint[size:, size:] = _exact(generator).T
+    joint[:size, size:] = _decimals(weights)
+    return _exponential(joint, duration)[:size, size:]
 
 
 def end_conditioned_by_blocks(generator: np.ndarray, duration: float) -> EndConditioned:

@@ -20,6 +20,7 @@ def off_diagonal(generator: ArrayLike) -> Array:
     return jnp.where(jnp.eye(generator.shape[-1], dtype=bool), 0.0, generator)
 
 
+@jax.jit
 def reached(rates: Array) -> Array:
     """Whether j can be reached from i, itself included, bool [..., K, K]."""
     size = rates.shape[-1]
@@ -31,6 +32,7 @@ def reached(rates: Array) -> Array:
     return onward
 
 
+@jax.jit
 def eliminated(rates: Array) -> Array:
     """Stationary law of the chain with these rates, [..., K]; NaN where there are several closed classes."""
     size = rates.shape[-1]
@@ -59,6 +61,7 @@ def eliminated(rates: Array) -> Array:
     return law / jnp.sum(law, -1, keepdims=True)
 
 
+@jax.jit
 def absorbed(rates: Array, leaks: Array, right: Array) -> Array:
     """Solution x of (leaks_i + Σ_j rates_ij) x_i = right_i + Σ_j rates_ij x_j.
 

@@ -17,7 +17,6 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 from jax.custom_batching import custom_vmap
 from jax.typing import ArrayLike
@@ -95,9 +94,9 @@ def _short(directions: Array, share: Array, moving_share: Array, multiply: Calla
         powers.append(multiply(powers[-1], matrix))
 
     def part(first: int) -> Array:
-        total = identity / math.factorial(first)
+        total = identity * (1 / math.factorial(first))
         for n in range(1, width):
-            total = total + powers[n] * float(np.exp(-math.lgamma(first + n + 1)))
+            total = total + powers[n] * (1 / math.factorial(first + n))
         return total
 
     firsts = range(0, terms, width)

@@ -9,15 +9,22 @@ Source: Grassmann, Taksar, Heyman, Oper. Res. 33:1107 (1985); Norris, Markov Cha
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
+from jax.core import Tracer
 from jax.typing import ArrayLike
 
 from . import scaling
 from .elimination import absorbed, eliminated, off_diagonal, reached
 
+Target = ArrayLike | Sequence[int]
 
+
+@jax.jit
 def stationary_law(generator: ArrayLike) -> Array:
     """The law that does not change with time, [..., K].
 
@@ -33,11 +40,13 @@ def stationary_law(generator: ArrayLike) -> Array:
     return eliminated(off_diagonal(generator))
 
 
+@jax.jit
 def mean_sojourn_times(generator: ArrayLike) -> Array:
     """Mean time of a stay in each state, [..., K]; infinite where a state is absorbing."""
     return _over(1.0, jnp.sum(off_diagonal(generator), -1))
 
 
+@jax.jit
 def jump_probabilities(generator: ArrayLike) -> Array:
     """The embedded chain: where a jump from i leads, [..., K, K]; an absorbing state leads to itself."""
     rates = off_diagonal(generator)
@@ -46,12 +55,15 @@ def jump_probabilities(generator: ArrayLike) -> Array:
     return jnp.where(leaving > 0, rates / jnp.where(leaving > 0, leaving, 1.0), identity)
 
 
-def hitting_probabilities(generator: ArrayLike, target: ArrayLike) -> Array:
+def hitting_probabilities(generator: ArrayLike, target: Target) -> Array:
     """Probability ever to be in the target, from each state, [..., K].
 
     Args:
         generator: [..., K, K].
         target: the states aimed at: one state, several, or a mask, bool [K].
+
+    Raises:
+        ValueError: for flags of another number than K, a state that does not exist, or a target that is neither flags nor numbers.
     """
     rates = off_diagonal(generator)
     inside = _mask(target, rates.shape[-1])
@@ -64,12 +76,15 @@ def hitting_probabilities(generator: ArrayLike, target: ArrayLike) -> Array:
     return jnp.where(inside, 1.0, jnp.where(possible, solution, 0.0))
 
 
-def first_passage_times(generator: ArrayLike, target: ArrayLike) -> Array:
+def first_passage_times(generator: ArrayLike, target: Target) -> Array:
     """Mean time until the target is first entered, from each state, [..., K]; zero inside it, infinite where it may never be entered.
 
     Args:
         generator: [..., K, K].
         target: the states aimed at: one state, several, or a mask, bool [K].
+
+    Raises:
+        ValueError: for flags of another number than K, a state that does not exist, or a target that is neither flags nor numbers.
 
     Example:
         >>> import jax.numpy as jnp
@@ -89,6 +104,7 @@ def first_passage_times(generator: ArrayLike, target: ArrayLike) -> Array:
     return jnp.where(inside, 0.0, jnp.where(certain, solution, jnp.inf))
 
 
+@jax.jit
 def expected_time_in_states(generator: ArrayLike, initial: ArrayLike, duration: ArrayLike) -> Array:
     """Expected time spent in each state during an interval, [..., K]; sums to the duration.
 
@@ -119,6 +135,7 @@ def expected_time_in_states(generator: ArrayLike, initial: ArrayLike, duration: 
     return times.reshape(*batch, size)
 
 
+@jax.jit
 def relaxation_times(generator: ArrayLike) -> Array:
     """Time scales 1 / -Re(eigenvalue) of the approach to the stationary law, slowest first, [..., K - 1].
 
@@ -136,12 +153,14 @@ def relaxation_times(generator: ArrayLike) -> Array:
     return _over(1.0, jnp.where(slowest, 0.0, decay))[..., 1:]
 
 
+@jax.jit
 def stationary_currents(generator: ArrayLike) -> Array:
     """Net stationary flow of probability from i to j, π_i q_ij - π_j q_ji, per unit time, [..., K, K]; zero in detailed balance."""
     flow = _stationary_flow(generator)
     return flow - jnp.swapaxes(flow, -1, -2)
 
 
+@jax.jit
 def entropy_production(generator: ArrayLike) -> Array:
     """Stationary rate of entropy production, Σ_ij π_i q_ij log(π_i q_ij / π_j q_ji), nats per unit time, [...].
 
@@ -165,12 +184,16 @@ def _over(numerator: float, denominator: Array) -> Array:
     return jnp.where(denominator > 0, numerator / jnp.where(denominator > 0, denominator, 1.0), jnp.inf)
 
 
-def _mask(target: ArrayLike, size: int) -> Array:
-    target = jnp.asarray(target)
-    if target.dtype == bool:
-        if target.shape != (size,):
-            raise ValueError(f"target is a mask of shape {target.shape}; it must be one flag to each of the {size} states, or the numbers of the states aimed at")
-        return target
-    if not jnp.issubdtype(target.dtype, jnp.integer):
-        raise ValueError(f"target has entries of type {target.dtype}; it must hold the numbers of the states aimed at, or one flag to each state")
-    return jnp.any(jnp.arange(size) == target.reshape(-1, 1), 0)
+def _mask(target: Target, size: int) -> Array:
+    """The target as flags [K]."""
+    concrete = not isinstance(target, Tracer)
+    states = np.asarray(target) if concrete else jnp.asarray(target)
+    if states.dtype == bool:
+        if states.shape != (size,):
+            raise ValueError(f"target has flags of shape {states.shape}; give one flag to each of the {size} states, or the numbers of the states aimed at")
+        return jnp.asarray(states)
+    if not jnp.issubdtype(states.dtype, jnp.integer):
+        raise ValueError(f"target has entries of type {states.dtype}; give the numbers of the states aimed at, or one flag to each state")
+    if isinstance(states, np.ndarray) and np.any((states < 0) | (states >= size)):
+        raise ValueError(f"target names state {states[(states < 0) | (states >= size)].flat[0]}; the {size} states have the numbers 0 to {size - 1}")
+    return jnp.any(jnp.arange(size) == jnp.asarray(states).reshape(-1, 1), 0)

@@ -35,6 +35,11 @@ class Emission(Part):
         """{name: number of columns} of the input sets it reads."""
         return {}
 
+    @property
+    def anchored(self) -> bool:
+        """Whether the data say which state is which, so that states must not be renumbered."""
+        return False
+
     @abc.abstractmethod
     def log_likelihood(self, params: Params, data: Sequences) -> Array:
         """Log-density of each step under each state, [sequence, time, state]; missing entries add nothing."""

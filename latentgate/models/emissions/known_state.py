@@ -115,6 +115,11 @@ class KnownState(Emission):
         agree = jnp.any((values == self._symbols())[..., None] & self._members(), axis=-2)
         return jnp.where(observed & ~agree, -jnp.inf, jnp.zeros((), values.dtype))
 
+    def possible(self, data: Sequences, num_states: int) -> np.ndarray:
+        """See `Emission.possible`: the states that a value or code stands for."""
+        agree = np.any((np.asarray(data.values) == self._symbols())[..., None] & self._members(), axis=-2)
+        return agree | ~np.asarray(data.observed)
+
     def m_step(self, params: Params, data: Sequences, weights: Array) -> Params:
         """Nothing to estimate; see `Emission.m_step`."""
         return {}

@@ -167,6 +167,10 @@ class Misclassified(Emission):
         log_probs = self._log_probs(params, jnp.asarray(data.inputs[self.inputs]))
         return jnp.where(observed, jnp.take_along_axis(log_probs, label[..., None, None], axis=-1)[..., 0], 0.0)
 
+    def possible(self, data: Sequences, num_states: int) -> np.ndarray:
+        """See `Emission.possible`: the states that allow a label."""
+        return self.pattern.T[np.asarray(data.values)[..., 0].astype(int)] | ~np.asarray(data.observed)
+
     def m_step(self, params: Params, data: Sequences, weights: Array) -> Params:
         """Without inputs the posterior mode of each row under a Dirichlet prior, with them Newton on its log-odds; L-BFGS for other priors."""
         if not isinstance(self.prior, dist.Dirichlet):

@@ -67,6 +67,11 @@ class Product(Emission):
         return max(part.num_lags for part in self.parts)
 
     @property
+    def anchored(self) -> bool:
+        """See `Emission.anchored`."""
+        return any(part.anchored for part in self.parts)
+
+    @property
     def input_sets(self) -> dict[str, int]:
         """See `Emission.input_sets`."""
         return {name: columns for part in self.parts for name, columns in part.input_sets.items()}

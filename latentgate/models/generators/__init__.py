@@ -2,10 +2,10 @@
 
 from .base import Generator, graph_mask
 from .covariates import LogLinear
-from .free import Free
+from .free import Free, pseudo_jumps
 from .parametric import Parametric
 from .per_group import PerGroup
 from .phases import PhaseType
 from .reversible import Reversible
 
-__all__ = ["Free", "Generator", "LogLinear", "Parametric", "PerGroup", "PhaseType", "Reversible", "graph_mask"]
+__all__ = ["Free", "Generator", "LogLinear", "Parametric", "PerGroup", "PhaseType", "Reversible", "graph_mask", "pseudo_jumps"]

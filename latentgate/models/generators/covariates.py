@@ -111,7 +111,7 @@ class LogLinear(Generator):
             object.__setattr__(suited, name, getattr(self, name))
         centre = tuple(rows.mean(0).tolist()) if self.centre is None else self.centre
         object.__setattr__(suited, "centre", centre)
-        object.__setattr__(suited, "unit", tuple(np.where(spread > 0, 1.0 / np.where(spread > 0, spread, 1.0), 1.0).tolist()))
+        object.__setattr__(suited, "unit", tuple((1.0 / np.where(spread > 0, spread, 1.0)).tolist()))
         return suited
 
     def _pattern(self, num_states: int) -> Pattern:
@@ -129,7 +129,7 @@ class LogLinear(Generator):
         pattern = Pattern((num_states, num_states, self.num_inputs), tuple(entries), tuple(known[group] for group in groups))
         if self.unit is None:
             return pattern
-        column = np.asarray(entries)[list(pattern.firsts)] % self.num_inputs
+        column: np.ndarray = np.asarray(entries, int)[list(pattern.firsts)] % self.num_inputs
         return dataclasses.replace(pattern, units=tuple(np.asarray(self.unit)[column].tolist()))
 
     def priors(self, num_states: int) -> dict[str, Prior]:

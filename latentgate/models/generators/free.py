@@ -87,4 +87,5 @@ def pseudo_jumps(number: float, mean_rate: float) -> dist.Distribution:
         number: a, pseudo-jumps on every edge.
         mean_rate: m, jumps an edge and unit of time.
     """
-    return dist.Gamma(1.0 + positive("number", number), number / positive("mean_rate", mean_rate))
+    # Arrays, so that another mean rate does not compile anew.
+    return dist.Gamma(np.asarray(1.0 + positive("number", number)), np.asarray(number / positive("mean_rate", mean_rate)))

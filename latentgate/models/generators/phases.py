@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -45,7 +46,7 @@ class PhaseType(Free):
         between = graph_mask(graph_of(graph), len(self.phases))
         first = np.concatenate([[0], np.cumsum(self.phases)])
         expanded = np.zeros((first[-1], first[-1]), bool)
-        for state, (start, end) in enumerate(zip(first[:-1], first[1:], strict=True)):
+        for state, (start, end) in enumerate(itertools.pairwise(first)):
             expanded[np.arange(start, end - 1), np.arange(start + 1, end)] = True
             expanded[start:end, first[:-1][between[state]]] = True
         super().__init__(expanded, prior, time_scale)
