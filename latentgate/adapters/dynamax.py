@@ -21,6 +21,7 @@ from numpyro import distributions as dist
 from latentgate.models import HMM, LinearGaussianSSM, emissions, transitions
 from latentgate.models.base import Params
 from latentgate.models.emissions.base import Emission
+from latentgate.models.initial import FreeInitial
 
 from . import dynamax_linear, requirement
 
@@ -145,12 +146,14 @@ def to_dynamax(model: HMM | LinearGaussianSSM, params: Mapping[str, Any]) -> tup
         raise TypeError(f"model.emission: found {type(model.emission).__name__}, expected one that dynamax has too: {known}.")
     if not isinstance(model.transition, transitions.Stationary | transitions.Sticky):
         raise TypeError(f"model.transition: found {type(model.transition).__name__}, expected Stationary or Sticky; dynamax has no others.")
+    if not isinstance(model.initial, FreeInitial):
+        raise TypeError(f"model.initial: found {type(model.initial).__name__}, expected free probabilities (initial='free'); dynamax has no others.")
     absent = [name for name in model.dims() if name not in params]
     if absent:
         raise ValueError(f"params: found no {absent[0]!r}, expected {', '.join(model.dims())}.")
     arrays = {name: jnp.asarray(params[name]) for name in model.dims()}
     options = {
-        "initial_probs_concentration": model.initial_concentration,
+        "initial_probs_concentration": model.initial.concentration,
         "transition_matrix_concentration": model.transition.concentration,
         "transition_matrix_stickiness": getattr(model.transition, "stickiness", 0.0),
     }

@@ -284,7 +284,8 @@ class Sequences:
         lists = _checks.check_inputs(named, lengths)
         padded = {name: _checks.pad(sets) for name, sets in lists.items()}
         names = _checks.check_input_names(input_names, {name: value.shape[2] for name, value in padded.items()})
-        return dataclasses.replace(self, inputs=padded, input_names=names)
+        # What a model found in the old inputs does not hold for the new.
+        return dataclasses.replace(self, inputs=padded, input_names=names, shared={})
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Writes everything, annotations included, to a .npz or .nc file (by the suffix), never with pickle.

@@ -62,9 +62,8 @@ def _briefly(error: Exception) -> str:
 def _read(name: str, path: Path, reason: str) -> tuple[Sequences, Origin]:
     entry = RECORDINGS[name]
     description = f"{entry.description}; source: {entry.source}; licence: {entry.licence}"
-    return load(name, download=False, **_OPTIONS.get(name, {})), Origin(
-        name, description, path, reason, simulated=entry.url is None and entry.conversion is None
-    )
+    simulated = entry.url is None and entry.conversion is None
+    return load(name, download=False, **_OPTIONS.get(name, {})), Origin(name, description, path, reason, simulated)
 
 
 def _find(name: str) -> tuple[Path, str]:

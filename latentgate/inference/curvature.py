@@ -1,10 +1,9 @@
-"""The log-joint about a point fit: its unconstrained coordinates, their gradient and their Hessian, in double precision."""
+"""The log-joint about a point fit: its gradient and Hessian in unconstrained coordinates, in double precision."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import equinox as eqx
@@ -12,73 +11,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.flatten_util import ravel_pytree
-from scipy.optimize import linear_sum_assignment
 
 from latentgate.data import Sequences
 from latentgate.models import StateSpaceModel
 from latentgate.models.base import Params
-from latentgate.models.unconstrained import constrain, unconstrain
+
+from .coordinates import Coordinates, Rows, maps
+from .directions import Decomposition, decompose
 
 Of = Literal["posterior", "likelihood"]
-Rows = Array | np.ndarray
 
-# Beyond this a Hessian takes minutes and gigabytes, and its normal approximation is rarely what is wanted.
-MOST_COORDINATES = 2000
-# Roundings of a parameter's own precision below which a move of it is no move.
-_ROUNDINGS = 8
 # Points of one compiled call; the host loops over calls, so that memory does not grow with the number of coordinates, and Ctrl-C is heard.
 _TOGETHER = 16
 # Step of finite differences in units of a coordinate's scale: its square, and rounding divided by it, are both far below what standard errors need.
 _STEP = 1e-4
 # Relative disagreement with finite differences from which second derivatives of a model count as wrong.
 _WRONG = 1e-4
-
-
-@contextmanager
-def double_precision() -> Iterator[None]:
-    """Double precision for what runs inside: the smallest curvatures of a Hessian are lost in single precision, whatever the fit was made in."""
-    with jax.enable_x64(True):
-        yield
-
-
-@dataclass(frozen=True, eq=False)
-class Coordinates:
-    """The unconstrained coordinates of a model at one point, and the natural entries that they move.
-
-    Both are flat: parameters one after the other by name, as `ravel_pytree` does. Coordinates are only those of the bijections' domains, so entries that
-    the structure of a model fixes have none.
-
-    Attributes:
-        names: of each coordinate: the entry it moves most, such as "transition.rates[0, 1]"; [coordinate].
-        values: unconstrained, [coordinate]; infinite at the boundary of a support.
-        held: at the boundary, and therefore not free, [coordinate].
-        scale: a move that changes its parameter by about the parameter's size, or over which the bijection bends, whichever is less; [coordinate].
-        bent: whether the second is what limits it (logarithms, log-odds), [coordinate].
-        reach: of a bent coordinate, a move that takes a small entry to the size of its parameter's largest, and three scales beyond; [coordinate].
-        entry_names: [entry].
-        estimate: natural values, [entry].
-        jacobian: d natural / d coordinate, [entry, coordinate]; zero for held coordinates and entries that are not moved.
-        pinned: entries that no free coordinate moves, [entry].
-        boundary: those of them that would move, were their coordinates not held, [entry].
-    """
-
-    names: tuple[str, ...]
-    values: np.ndarray
-    held: np.ndarray
-    scale: np.ndarray
-    bent: np.ndarray
-    reach: np.ndarray
-    entry_names: tuple[str, ...]
-    estimate: np.ndarray = field(repr=False)
-    jacobian: np.ndarray = field(repr=False)
-    pinned: np.ndarray = field(repr=False)
-    boundary: np.ndarray = field(repr=False)
-
-    @property
-    def free(self) -> np.ndarray:
-        """Indices of the coordinates that are not held."""
-        return np.flatnonzero(~self.held)
+# Within so many standard errors of the top, and in so many steps, it can be found by Newton's method.
+_NEAR, _NEWTON_STEPS = 3.0, 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,58 +46,6 @@ class Curvature:
     gradient: np.ndarray
     hessian: np.ndarray
     exact: bool
-
-
-def coordinates(model: StateSpaceModel, params: Mapping[str, Any]) -> Coordinates:
-    """The unconstrained coordinates at `params`; inside `double_precision`.
-
-    Raises:
-        ValueError: for more than `MOST_COORDINATES` of them, or parameters outside the support of their prior.
-    """
-    rounding = {name: float(np.finfo(np.asarray(value).dtype).eps) if np.asarray(value).dtype.kind == "f" else 0.0 for name, value in params.items()}
-    natural = {name: jnp.asarray(np.asarray(params[name], float)) for name in sorted(params)}
-    sizes = {name: int(np.prod(leaf.shape)) for name, leaf in sorted(jax.eval_shape(lambda one: unconstrain(model.priors(), one), natural).items())}
-    total = sum(sizes.values())
-    if total > MOST_COORDINATES:
-        largest = max(sizes, key=lambda name: sizes[name])
-        raise ValueError(
-            f"fit: found {total} unconstrained coordinates ({sizes[largest]} of them of {largest!r}), expected at most {MOST_COORDINATES} for a Hessian; "
-            "fit with lg.NUTS(...) or lg.SVI(...), whose draws need none."
-        )
-    estimate = np.concatenate([np.ravel(value) for value in natural.values()])
-    values, jacobian, bend, structure, reached = (np.asarray(array) for array in _geometry(model, natural))
-    owner_of_entry = np.repeat(np.arange(len(natural)), [value.size for value in natural.values()])
-    owner = np.repeat(np.arange(len(natural)), [sizes[name] for name in natural])
-    eps = _ROUNDINGS * np.array([max(rounding[name], np.finfo(float).eps) for name in natural])
-
-    size = np.array([np.max(np.abs(value), initial=0.0) for value in natural.values()])
-    moves = structure != 0
-    steepest = np.where(np.isfinite(jacobian), np.abs(jacobian), 0.0).max(0, initial=0.0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        by_size = np.where(size[owner] > 0, size[owner] / steepest, 1.0)
-        by_bend = np.where(bend > 0, steepest / bend, np.inf)
-    bent = by_bend <= by_size
-    scale = np.where(bent, by_bend, by_size)
-    # The largest entry that a coordinate moves: what "nothing" is measured by.
-    extent = np.where(moves, np.abs(estimate)[:, None], 0.0).max(0, initial=0.0)
-    with np.errstate(invalid="ignore"):
-        held = ~np.isfinite(values) | ~np.isfinite(scale) | (steepest == 0) | (steepest * scale <= eps[owner] * extent)
-    held &= moves.any(0)
-    jacobian = np.where(held[None, :], 0.0, jacobian)
-    still = np.abs(jacobian) * np.where(held, 0.0, scale) <= eps[owner] * extent
-    unmoved = (still | ~moves).all(1)
-    boundary = unmoved & moves[:, held].any(1)
-    pinned = boundary | ~moves.any(1)
-    jacobian[pinned] = 0.0
-    outside = ~pinned & ~(np.abs(reached - estimate) <= np.sqrt(eps[owner_of_entry]) * size[owner_of_entry])
-    entry_names = _entry_names(natural)
-    if outside.any():
-        worst = int(np.argmax(outside))
-        raise ValueError(f"params: found {entry_names[worst]} = {estimate[worst]} outside the support of the prior, expected values inside or at its boundary.")
-    scale = np.where(held | ~np.isfinite(scale), 1.0, scale)
-    reach = np.where(held, 0.0, scale * (3.0 + np.log(np.where(bent & ~held, by_size / scale, 1.0))))
-    names = _coordinate_names(structure, jacobian, held, owner, owner_of_entry, entry_names)
-    return Coordinates(names, values, held, scale, bent, reach, entry_names, estimate, jacobian, pinned, boundary)
 
 
 def curvature(model: StateSpaceModel, data: Sequences, params: Mapping[str, Any], point: Coordinates, of: Of, start: np.ndarray | None = None) -> Curvature:
@@ -234,6 +132,37 @@ def with_boundary(
     return point, replace(shape, gradient=shape.gradient[kept], hessian=shape.hessian[np.ix_(kept, kept)])
 
 
+def decomposed(shape: Curvature, point: Coordinates) -> Decomposition:
+    """What the Hessian determines of the free coordinates of a point."""
+    return decompose(shape.hessian, point.scale[point.free], point.bent[point.free], shape.exact)
+
+
+def at_the_top(
+    model: StateSpaceModel, data: Sequences, params: Mapping[str, Any], point: Coordinates, of: Of, shape: Curvature, parts: Decomposition
+) -> tuple[Curvature, Decomposition]:
+    """The curvature at the maximum next to a fit, by Newton's method, where that at the fit itself cannot tell what is flat.
+
+    Along a curved set on which the density is constant (a change of the latents' basis, say) the second derivative is not zero but minus gradient times the
+    set's own curvature. Far from a maximum, or where it is not reached within half a scale, the fit's own curvature stands.
+    """
+    scale = point.scale[point.free]
+    first = now = point.values[point.free]
+    for _ in range(_NEWTON_STEPS):
+        noise = 10 * float(np.sum(np.abs(shape.gradient) * parts.unit**2 / scale))
+        step = -parts.factor @ (parts.factor.T @ shape.gradient)
+        now = now + step
+        if parts.smallest > noise or not 1e-9 < np.linalg.norm(shape.gradient @ parts.factor) < _NEAR or np.any(np.abs(now - first) > 0.5 * scale):
+            break
+        try:
+            following = curvature(model, data, params, point, of, now)
+        except FloatingPointError:
+            break
+        if following.value < shape.value - 1e-9 * abs(shape.value):
+            break
+        shape, parts = following, decomposed(following, point)
+    return shape, parts
+
+
 def _evaluated(
     model: StateSpaceModel, data: Sequences, params: Mapping[str, Any], point: Coordinates, points: np.ndarray, tangents: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -249,42 +178,6 @@ def _evaluated(
     return values, gradients, products
 
 
-def natural_draws(model: StateSpaceModel, params: Mapping[str, Any], point: Coordinates, values: np.ndarray) -> dict[str, np.ndarray]:
-    """Natural parameters at unconstrained `values` [draw, coordinate]: {name: [draw, ...]}; inside `double_precision`."""
-    fixed = {name: jnp.asarray(np.asarray(params[name], float)) for name in sorted(params)}
-    return {name: np.asarray(value) for name, value in _natural(model, fixed, point.pinned, values).items()}
-
-
-def natural_entries(model: StateSpaceModel, params: Mapping[str, Any], values: np.ndarray, entries: np.ndarray) -> np.ndarray:
-    """Of each row of `values` [row, coordinate], one natural entry, `entries` [row]; inside `double_precision`."""
-    fixed = {name: jnp.asarray(np.asarray(params[name], float)) for name in sorted(params)}
-    return np.asarray(_entries(model, fixed, values, entries))
-
-
-def _maps(model: StateSpaceModel, params: Params):
-    """Unconstrained vector, function from such a vector to the natural one, natural vector, function from that to parameters."""
-    priors = model.priors()
-    start, unravel_free = ravel_pytree(unconstrain(priors, params))
-    estimate, unravel = ravel_pytree(params)
-    return start, lambda vector: ravel_pytree(constrain(priors, unravel_free(vector)))[0], estimate, unravel
-
-
-@eqx.filter_jit
-def _geometry(model: StateSpaceModel, params: Params) -> tuple[Array, Array, Array, Array, Array]:
-    """Coordinates; Jacobian; largest second derivative along each; Jacobian with boundary coordinates moved inside; natural values reached."""
-    start, natural, _, _ = _maps(model, params)
-    point = jnp.where(jnp.isnan(start), 0.0, start)
-    jacobian = jax.jacfwd(natural)(point)
-
-    def second(tangent: Array) -> Array:
-        return jnp.abs(jax.jvp(lambda x: jax.jvp(natural, (x,), (tangent,))[1], (point,), (tangent,))[1]).max()
-
-    bend = jax.lax.map(second, jnp.eye(len(start), dtype=start.dtype))
-    # Somewhere inside, where every coordinate moves what it can move.
-    inside = jnp.where(jnp.isfinite(start), jnp.clip(start, -20.0, 20.0), 0.0)
-    return start, jacobian, bend, jax.jacfwd(natural)(inside), natural(point)
-
-
 @eqx.filter_jit
 def _derivatives(
     model: StateSpaceModel, data: Sequences, params: Params, values: Rows, free: Rows, pinned: Rows, points: Rows, tangents: Rows
@@ -295,7 +188,7 @@ def _derivatives(
         [point, 2], and twice [point, 2, free].
     """
     prepared = model.prepare(data)
-    _, natural, estimate, unravel = _maps(model, params)
+    _, natural, estimate, unravel = maps(model, params)
     base = jnp.where(jnp.isnan(values), 0.0, jnp.asarray(values))
 
     def parameters(vector: Array) -> Params:
@@ -316,38 +209,3 @@ def _derivatives(
         return values, gradients, products
 
     return jax.lax.map(one, (jnp.asarray(points), jnp.asarray(tangents)))
-
-
-@eqx.filter_jit
-def _natural(model: StateSpaceModel, params: Params, pinned: Rows, values: Rows) -> Params:
-    _, natural, estimate, unravel = _maps(model, params)
-    return jax.lax.map(lambda vector: unravel(jnp.where(pinned, estimate, natural(jnp.where(jnp.isnan(vector), 0.0, vector)))), jnp.asarray(values))
-
-
-@eqx.filter_jit
-def _entries(model: StateSpaceModel, params: Params, values: Rows, entries: Rows) -> Array:
-    _, natural, _, _ = _maps(model, params)
-    return jax.lax.map(lambda row: natural(jnp.where(jnp.isnan(row[0]), 0.0, row[0]))[row[1]], (jnp.asarray(values), jnp.asarray(entries)))
-
-
-def _entry_names(params: Mapping[str, Any]) -> tuple[str, ...]:
-    return tuple(f"{name}{list(index) if index else ''}" for name, value in params.items() for index in np.ndindex(*np.shape(value)))
-
-
-def _coordinate_names(
-    structure: np.ndarray, jacobian: np.ndarray, held: np.ndarray, owner: np.ndarray, owner_of_entry: np.ndarray, entry_names: tuple[str, ...]
-) -> tuple[str, ...]:
-    """Of each coordinate, the entry it moves most; no entry twice."""
-    names = [""] * structure.shape[1]
-    for index in np.unique(owner):
-        mine, entries = np.flatnonzero(owner == index), np.flatnonzero(owner_of_entry == index)
-        moved = np.abs(np.where(held, structure, jacobian)[np.ix_(entries, mine)])
-        steepest = moved.max(0, initial=0.0)
-        moved = moved / np.where(steepest > 0, steepest, 1.0)
-        best = moved.argmax(0)
-        if len(np.unique(best)) < len(mine) <= len(entries):
-            rows, chosen = linear_sum_assignment(-moved.T)
-            best[rows] = chosen
-        for coordinate, entry in zip(mine, best, strict=True):
-            names[coordinate] = entry_names[entries[entry]]
-    return tuple(names)

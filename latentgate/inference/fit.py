@@ -302,7 +302,7 @@ class Fit:
             method, seed: as in `Uncertainty.interval`; of no use where there are draws.
             num_draws: draws that a function is asked of, evenly spaced where they are posterior draws.
         """
-        from .uncertainty import interval_of_draws
+        from .quantities import interval_of_draws
 
         if self.posterior is not None:
             return interval_of_draws(self, function, level, num_draws)

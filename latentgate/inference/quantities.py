@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
+
+from .coordinates import double_precision
+
+if TYPE_CHECKING:
+    from .fit import Fit
 
 STATISTICS = ("estimate", "standard_error", "lower", "upper")
 Function = Callable[[dict[str, Any]], Any]
@@ -142,3 +147,18 @@ def check_level(level: float) -> float:
 def parameters(params: Mapping[str, np.ndarray], dims: Mapping[str, tuple[str, ...]]) -> Quantities:
     """The parameters themselves, with their dimensions."""
     return Quantities({name: xr.DataArray(np.asarray(value, float), dims=dims[name]) for name, value in params.items()}, True)
+
+
+def interval_of_draws(fit: Fit, function: Function | None, level: float, num_draws: int) -> xr.Dataset:
+    """Equal-tailed quantiles of parameters, or of a function of them, over at most `num_draws` posterior draws, evenly spaced; the estimate is their mean."""
+    assert fit.posterior is not None
+    level = check_level(level)
+    draws = fit.posterior.flat(None if function is None else num_draws)
+    if function is None:
+        like = parameters(fit.params, fit.model.dims())
+        return packed(like, summarised(like, draws, level), level)
+    # As in `Uncertainty.interval`, so that a function is called with the same type in both.
+    with double_precision():
+        draws = {name: np.asarray(value, float) for name, value in draws.items()}
+        like = at(function, {name: value[0] for name, value in draws.items()})
+        return packed(like, summarised(like, over_draws(function, like, draws), level), level)

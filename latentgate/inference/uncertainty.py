@@ -15,8 +15,9 @@ from latentgate.data import Sequences
 from latentgate.models import StateSpaceModel
 
 from . import quantities
-from .curvature import Coordinates, Curvature, Of, coordinates, curvature, double_precision, natural_draws, natural_entries, with_boundary
-from .directions import Decomposition, Direction, decompose, describe, listed
+from .coordinates import Coordinates, coordinates, double_precision, natural_draws, natural_entries
+from .curvature import Curvature, Of, at_the_top, curvature, decomposed, with_boundary
+from .directions import Decomposition, Direction, describe, listed
 from .quantities import Function, Quantities
 
 if TYPE_CHECKING:
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 METHODS = ("delta", "draws")
 # Further from the top than this, in standard errors, a report advises to go on.
 _FAR = 0.1
-# Within so many standard errors of the top, and in so many steps, it can be found by Newton's method.
-_NEAR, _NEWTON_STEPS = 3.0, 8
 # A number that no support is finite at.
 _HUGE = 1e300
 
@@ -136,7 +135,7 @@ class Uncertainty:
             >>> data = lg.Sequences.from_arrays([np.random.default_rng(0).poisson(2.0, (100, 1)).astype(float)])
             >>> found = lg.fit(lg.HMM(1, lg.emissions.Poisson(1)), data, lg.EM(), seed=0).uncertainty()
             >>> float(found.interval().sel(statistic="standard_error")["emission.rates"].round(2)[0, 0])
-            0.14
+            0.15
         """
         level = quantities.check_level(level)
         if method not in METHODS:
@@ -310,50 +309,7 @@ def uncertainty(fit: Fit, data: Sequences, of: Of = "posterior") -> Uncertainty:
         data = jax.device_put(fit.model.catalogue(data))
         point = coordinates(fit.model, fit.params)
         point, shape = with_boundary(fit.model, data, fit.params, point, of, curvature(fit.model, data, fit.params, point, of))
-        parts = _decomposed(shape, point)
+        parts = decomposed(shape, point)
         distance = float(np.linalg.norm(shape.gradient @ parts.factor))
-        shape, parts = _at_the_top(fit, data, point, of, shape, parts)
+        shape, parts = at_the_top(fit.model, data, fit.params, point, of, shape, parts)
     return Uncertainty(fit.model, {name: np.asarray(value, float) for name, value in fit.params.items()}, of, point, shape, parts, distance)
-
-
-def _decomposed(shape: Curvature, point: Coordinates) -> Decomposition:
-    return decompose(shape.hessian, point.scale[point.free], point.bent[point.free], shape.exact)
-
-
-def _at_the_top(fit: Fit, data: Sequences, point: Coordinates, of: Of, shape: Curvature, parts: Decomposition) -> tuple[Curvature, Decomposition]:
-    """The curvature at the maximum next to a fit, by Newton's method, where that at the fit itself cannot tell what is flat.
-
-    Along a curved set on which the density is constant (a change of the latents' basis, say) the second derivative is not zero but minus gradient times the
-    set's own curvature. Far from a maximum, or where it is not reached within half a scale, the fit's own curvature stands.
-    """
-    scale = point.scale[point.free]
-    first = now = point.values[point.free]
-    for _ in range(_NEWTON_STEPS):
-        noise = 10 * float(np.sum(np.abs(shape.gradient) * parts.unit**2 / scale))
-        step = -parts.factor @ (parts.factor.T @ shape.gradient)
-        now = now + step
-        if parts.smallest > noise or not 1e-9 < np.linalg.norm(shape.gradient @ parts.factor) < _NEAR or np.any(np.abs(now - first) > 0.5 * scale):
-            break
-        try:
-            following = curvature(fit.model, data, fit.params, point, of, now)
-        except FloatingPointError:
-            break
-        if following.value < shape.value - 1e-9 * abs(shape.value):
-            break
-        shape, parts = following, _decomposed(following, point)
-    return shape, parts
-
-
-def interval_of_draws(fit: Fit, function: Function | None, level: float, num_draws: int) -> xr.Dataset:
-    """Equal-tailed quantiles of parameters, or of a function of them, over at most `num_draws` posterior draws, evenly spaced; the estimate is their mean."""
-    assert fit.posterior is not None
-    level = quantities.check_level(level)
-    draws = fit.posterior.flat(None if function is None else num_draws)
-    if function is None:
-        like = quantities.parameters(fit.params, fit.model.dims())
-        return quantities.packed(like, quantities.summarised(like, draws, level), level)
-    # As in `Uncertainty.interval`, so that a function is called with the same type in both.
-    with double_precision():
-        draws = {name: np.asarray(value, float) for name, value in draws.items()}
-        like = quantities.at(function, {name: value[0] for name, value in draws.items()})
-        return quantities.packed(like, quantities.summarised(like, quantities.over_draws(function, like, draws), level), level)

@@ -38,7 +38,7 @@ def more_models():
 
 MODELS = small_models() | more_models()
 # Numbers that are priors: parameters of a prior that a part keeps as plain numbers.
-NUMBERS = ("concentration", "initial_concentration", "stickiness", "scale", "temperature")
+NUMBERS = ("concentration", "stickiness", "scale", "temperature")
 
 
 def priors_of(module: eqx.Module, path: tuple[str, ...] = ()):
@@ -108,7 +108,7 @@ CASES = list(cases())
 
 def test_the_table_reaches_every_kind_of_prior():
     assert len(CASES) > 20
-    assert {case.values[1][-1] for case in CASES} > {"concentration", "initial_concentration", "prior", "scale", "temperature", "log_strength", "weight_prior"}
+    assert {case.values[1][-1] for case in CASES} > {"concentration", "prior", "scale", "temperature", "log_strength", "weight_prior"}
 
 
 def test_a_prior_without_its_parameter_is_refused():

@@ -108,6 +108,13 @@ def known_state_density(params, state, y, inputs):
     return (0.0 if agrees else -np.inf) + poisson_density({"rates": params["rate.rates"]}, state, y[1:], inputs)
 
 
+def uniform_error_density(params, state, y, inputs):
+    error = params["label.error"]
+    law = np.where(np.arange(K) == state, 1.0 - error, error / (K - 1))
+    label = 0.0 if np.isnan(y[0]) else np.log(law[int(y[0])])
+    return label + poisson_density({"rates": params["rate.rates"]}, state, y[1:], inputs)
+
+
 @_independent
 def regression_density(params, state, n, y, inputs):
     weights = params["weights"] if params["weights"].ndim == 2 else params["weights"][state]
@@ -317,6 +324,16 @@ EMISSIONS = [
         [np.hstack([known, counts[:, :1]]) for known, counts in zip(_known_states(19), _counts, strict=True)],
         None,
         known_state_density,
+        {},
+        interchangeable=False,
+    ),
+    Row(
+        "uniform_error",
+        lg.emissions.Product(label=lg.emissions.UniformError(K), rate=lg.emissions.Poisson(1)),
+        {"label.error": np.array(0.15), "rate.rates": np.array([[0.5], [2.0], [5.0]])},
+        [np.hstack([label, counts[:, :1]]) for label, counts in zip(_categories(22, 3), _counts, strict=True)],
+        None,
+        uniform_error_density,
         {},
         interchangeable=False,
     ),

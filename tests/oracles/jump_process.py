@@ -171,9 +171,9 @@ def _exponential(matrix: np.ndarray, duration: float) -> np.ndarray:
         halvings = max(0, math.ceil(math.log2(float(norm))) + 8) if norm > 0 else 0
         scaled = scaled / Decimal(2) ** halvings
         size = len(scaled)
-        # Terms fall by 2^-8 / n each, so that 22 leave less than 1e-70.
+        # Terms fall by 2^-8 / n each, so that 22 leave less than 1e-70 of the whole; and ten more than the longest path leave as little of every entry.
         result = np.array([[Decimal(int(i == j)) for j in range(size)] for i in range(size)], dtype=object)
-        for n in range(22, 0, -1):
+        for n in range(max(22, size + 10), 0, -1):
             result = scaled @ result / Decimal(n) + np.array([[Decimal(int(i == j)) for j in range(size)] for i in range(size)], dtype=object)
         for _ in range(halvings):
             result = result @ result

@@ -64,6 +64,8 @@ def transition_matrices(generators: ArrayLike, gaps: ArrayLike, index: ArrayLike
 
 def _series(jumps: Array, expected: Array, which: Array | None, longest: float, terms: int) -> Array:
     """Σ_n Poisson(n; expected) jumpsⁿ, [U, K, K], for expected numbers of jumps up to `longest`."""
+    # Enough for the longest way from one state to another, however unlikely: what is possible must not come out as zero.
+    terms = max(terms, jumps.shape[-1] + 2)
     powers = _powers(jumps, terms)
     num_generators, _, size, _ = powers.shape
     weights = _poisson(expected, longest, terms)

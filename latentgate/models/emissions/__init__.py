@@ -13,6 +13,7 @@ from .misclassified import Misclassified
 from .negative_binomial import NegativeBinomial
 from .poisson import Poisson
 from .product import Product
+from .uniform_error import UniformError
 
 __all__ = [
     "Bernoulli",
@@ -29,4 +30,5 @@ __all__ = [
     "Poisson",
     "PoissonGLM",
     "Product",
+    "UniformError",
 ]

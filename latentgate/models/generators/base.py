@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Iterable
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -75,7 +76,13 @@ def graph_mask(graph: Graph | None, num_states: int) -> np.ndarray:
 
 
 class Generator(Part):
-    """Rates of a jump process as a function of parameters and inputs."""
+    """Rates of a jump process as a function of parameters and inputs.
+
+    Attributes:
+        time_scale: typical time between jumps or looks, in the units of the data.
+    """
+
+    time_scale: eqx.AbstractVar[float]
 
     @property
     def input_sets(self) -> dict[str, int]:
@@ -93,11 +100,6 @@ class Generator(Part):
     @abc.abstractmethod
     def from_counts(self, key: Array, jumps: Array, times: Array) -> Params:
         """Starting values from rough numbers of jumps [K, K] and times in states [K]."""
-
-    @property
-    def time_scale(self) -> float:
-        """Typical time between jumps or looks, in the units of the data."""
-        return 1.0
 
     def matrices(self, params: Params, covariates: Array) -> Array:
         """Generators [G, K, K]: finite rates, zero off the graph, rows that sum to zero."""

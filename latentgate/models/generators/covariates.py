@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -75,11 +76,9 @@ class LogLinear(Generator):
         self.num_inputs = at_least("num_inputs", num_inputs)
         self.inputs = inputs
         self.ties = tuple((int(column), tuple(labels)) for column, labels in sorted(dict(ties or {}).items()))
-        for column, labels in self.ties:
+        for column, _ in self.ties:
             if not 0 <= column < self.num_inputs:
                 raise ValueError(f"ties: found the column {column}, expected 0 to {self.num_inputs - 1}.")
-            if self.base.graph is not None and len(labels) != (edges := int(np.sum(self.base.graph))):
-                raise ValueError(f"ties[{column}]: found {len(labels)} labels, expected one for each of the {edges} edges, in row-major order.")
         self.effect_prior = None if effect_prior is None else prior_or("effect_prior", effect_prior, effect_prior)
         self.centre = None if centre is None else tuple(float(entry) for entry in centre)
         if self.centre is not None and len(self.centre) != self.num_inputs:
@@ -118,6 +117,9 @@ class LogLinear(Generator):
         """Entries of the effects that are free, those with one label tied."""
         edges = np.argwhere(self.mask(num_states))
         named = dict(self.ties)
+        for column, labels in self.ties:
+            if len(labels) != len(edges):
+                raise ValueError(f"ties[{column}]: found {len(labels)} labels, expected one for each of the {len(edges)} edges, in row-major order.")
         entries, groups = [], []
         for number, (i, j) in enumerate(edges):
             for column in range(self.num_inputs):
@@ -129,8 +131,8 @@ class LogLinear(Generator):
         pattern = Pattern((num_states, num_states, self.num_inputs), tuple(entries), tuple(known[group] for group in groups))
         if self.unit is None:
             return pattern
-        column: np.ndarray = np.asarray(entries, int)[list(pattern.firsts)] % self.num_inputs
-        return dataclasses.replace(pattern, units=tuple(np.asarray(self.unit)[column].tolist()))
+        columns: Any = np.asarray(entries, int)[list(pattern.firsts)] % self.num_inputs
+        return dataclasses.replace(pattern, units=tuple(np.asarray(self.unit)[columns].tolist()))
 
     def priors(self, num_states: int) -> dict[str, Prior]:
         """See `Part.priors`."""

@@ -36,17 +36,12 @@ class Free(Generator):
 
     graph: Graph | None
     prior: dist.Distribution
-    scale: float
+    time_scale: float
 
     def __init__(self, graph: object = None, prior: dist.Distribution | None = None, time_scale: float = 1.0):
         self.graph = graph_of(graph)
-        self.scale = positive("time_scale", time_scale)
-        self.prior = prior_or("prior", prior, weak_rate_prior(self.scale))
-
-    @property
-    def time_scale(self) -> float:
-        """See `Generator.time_scale`."""
-        return self.scale
+        self.time_scale = positive("time_scale", time_scale)
+        self.prior = prior_or("prior", prior, weak_rate_prior(self.time_scale))
 
     def mask(self, num_states: int) -> np.ndarray:
         """See `Generator.mask`."""

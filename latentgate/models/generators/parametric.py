@@ -11,7 +11,7 @@ import numpyro.distributions as dist
 from jax import Array
 from numpyro.distributions import biject_to
 
-from ..base import Params, Prior
+from ..base import Params, Prior, split_keys
 from ..distributions import mended
 from ..emissions.checks import positive
 from .base import Generator, Graph, graph_mask, graph_of
@@ -45,7 +45,7 @@ class Parametric(Generator):
     graph: Graph | None
     num_inputs: int
     inputs: str
-    scale: float
+    time_scale: float
 
     def __init__(
         self,
@@ -67,12 +67,7 @@ class Parametric(Generator):
         self.graph = graph_of(graph)
         self.num_inputs = num_inputs
         self.inputs = inputs
-        self.scale = positive("time_scale", time_scale)
-
-    @property
-    def time_scale(self) -> float:
-        """See `Generator.time_scale`."""
-        return self.scale
+        self.time_scale = positive("time_scale", time_scale)
 
     @property
     def input_sets(self) -> dict[str, int]:
@@ -100,9 +95,9 @@ class Parametric(Generator):
     def from_counts(self, key: Array, jumps: Array, times: Array) -> Params:
         """Near zero in unconstrained space: what the function makes of its parameters cannot be turned round."""
         params = {}
-        for name, key in zip(self.given, jax.random.split(key, len(self.given)), strict=True):
+        for name, own in split_keys(key, list(self.given)).items():
             prior = self.priors(0)[name]
             transform = biject_to(prior.support)  # pyright: ignore[reportAttributeAccessIssue]
             shape = transform.inverse_shape((*prior.batch_shape, *prior.event_shape))  # pyright: ignore[reportAttributeAccessIssue]
-            params[name] = transform(0.5 * jax.random.normal(key, shape))
+            params[name] = transform(0.5 * jax.random.normal(own, shape))
         return params

@@ -37,20 +37,15 @@ class Reversible(Generator):
     graph: Graph | None
     prior: dist.Distribution
     concentration: float
-    scale: float
+    time_scale: float
 
     def __init__(self, graph: object = None, prior: dist.Distribution | None = None, concentration: float = 1.0, time_scale: float = 1.0):
         self.graph = graph_of(graph)
         if self.graph is not None and (one_way := np.argwhere(np.asarray(self.graph) & ~np.asarray(self.graph).T)).size:
             raise ValueError(f"graph: found the edge {tuple(one_way[0].tolist())} without its reverse, expected both for rates in detailed balance.")
-        self.scale = positive("time_scale", time_scale)
-        self.prior = prior_or("prior", prior, weak_rate_prior(self.scale))
+        self.time_scale = positive("time_scale", time_scale)
+        self.prior = prior_or("prior", prior, weak_rate_prior(self.time_scale))
         self.concentration = positive("concentration", concentration)
-
-    @property
-    def time_scale(self) -> float:
-        """See `Generator.time_scale`."""
-        return self.scale
 
     def mask(self, num_states: int) -> np.ndarray:
         """See `Generator.mask`."""

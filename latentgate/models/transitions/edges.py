@@ -78,7 +78,8 @@ def catalogued(data: Sequences, names: tuple[str, ...]) -> Sequences:
     shared = {"covariates": _padded(covariates), "generator": rows[:, 1].astype(np.int32), "gaps": rows[:, 0]}
     if arrival.any():
         shared["arrivals"] = rows[:, 2].astype(np.int32)
-    inputs = data.inputs
+    # Steps that an older catalogue left behind are those of other edges.
+    inputs = {name: values for name, values in data.inputs.items() if name != _STEP}
     if len(rows) > 1:
         shared |= {name: _padded(shared[name], 0) for name in shared if name != "covariates"}
         step = np.zeros((*times.shape, 1), np.int32)
