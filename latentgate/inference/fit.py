@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import xarray as xr
+from numpyro.distributions import biject_to
 
 import latentgate.metrics as metrics
 from latentgate.data import Sequences
@@ -93,7 +95,7 @@ class Fit:
 
     @property
     def num_parameters(self) -> int:
-        """Free parameters: each probability vector has one fewer than it has entries."""
+        """Free parameters: each probability vector has one fewer than it has entries, and what is zero or tied by the model does not count."""
         return sum(_degrees_of_freedom(prior, self.params) for prior in _resolved_priors(self.model, self.params).items())
 
     def log_likelihood(self, data: Sequences, draws: int | None = AVERAGED_DRAWS) -> xr.DataArray:
@@ -229,15 +231,19 @@ class Fit:
         """The fit in a table; how it ended is in the frame's `attrs`.
 
         For a point estimate, one row a state: initial probability, expected stay in steps where transitions are constant, occupancy of `data` if given.
-        For one of a model without states, one row an entry of a parameter.
-        Where there are draws, one row an entry of a parameter, by `arviz.summary`: mean, standard deviation, interval, R-hat, effective sample
-        sizes, Monte Carlo errors; `attrs` then also counts divergences and label switches.
+        For one of a model without states, or without a free law of the first, one row an entry of a parameter that is not fixed.
+        Where there are draws, one row an entry of a parameter that is not fixed, by `arviz.summary`: mean, standard deviation, interval, R-hat, effective
+        sample sizes, Monte Carlo errors; `attrs` then also counts divergences and label switches.
         """
         attributes: dict[str, Any] = {"engine": self.engine, "outcome": self.outcome.value, "num_parameters": self.num_parameters}
         if self.posterior is not None:
             import arviz
 
-            frame = pd.DataFrame(arviz.summary(self.to_arviz(log_likelihood=None)))
+            with np.errstate(invalid="ignore"), warnings.catch_warnings():
+                # R-hat of an entry that never varies is 0 / 0.
+                warnings.simplefilter("ignore", RuntimeWarning)
+                frame = pd.DataFrame(arviz.summary(self.to_arviz(log_likelihood=None)))
+            frame = frame.drop(index=list(self._fixed_entries() & set(frame.index)))
             frame.attrs.update(attributes)
             frame.attrs.update(
                 {
@@ -251,7 +257,10 @@ class Fit:
             return frame
         histories = {"log_joint": float(np.nanmax(self.log_joint_history)), "log_likelihood": float(self.log_likelihood_history[-1])}
         if "initial.probs" not in self.params:
-            entries = {f"{name}{list(index) if index else ''}": value for name, array in self.params.items() for index, value in np.ndenumerate(array)}
+            fixed = self._fixed_entries()
+            entries = {
+                entry: value for name, array in self.params.items() for index, value in np.ndenumerate(array) if (entry := _entry(name, index)) not in fixed
+            }
             frame = pd.DataFrame({"value": entries}).rename_axis("parameter")
             frame.attrs.update(attributes | histories)
             return frame
@@ -356,6 +365,11 @@ class Fit:
         """
         return storage.load(cls, path)
 
+    def _fixed_entries(self) -> set[str]:
+        """Names of entries that the structure of the model fixes at zero: rates off a graph, say."""
+        patterns = {name: getattr(prior.support, "pattern", None) for name, prior in _resolved_priors(self.model, self.params).items()}
+        return {_entry(name, index) for name, pattern in patterns.items() if pattern is not None for index in map(tuple, np.argwhere(~pattern.mask).tolist())}
+
     @property
     def _arrays(self) -> dict[str, jax.Array]:
         return {name: jnp.asarray(value) for name, value in self.params.items()}
@@ -396,16 +410,13 @@ def _resolved_priors(model: StateSpaceModel, params: Mapping) -> dict:
 
 
 def _degrees_of_freedom(prior: tuple[str, Any], params: Mapping[str, np.ndarray]) -> int:
+    """Unconstrained coordinates of a parameter."""
     name, distribution = prior
-    shape = np.shape(params[name])
-    support = distribution.support
-    while hasattr(support, "base_constraint"):
-        support = support.base_constraint
-    if type(support).__name__ == "_Simplex":
-        return int(np.prod(shape[:-1])) * (shape[-1] - 1)
-    if type(support).__name__ == "_PositiveDefinite":
-        return int(np.prod(shape[:-2])) * shape[-1] * (shape[-1] + 1) // 2
-    return int(np.prod(shape))
+    return int(np.prod(biject_to(distribution.support).inverse_shape(np.shape(params[name]))))
+
+
+def _entry(name: str, index: tuple[int, ...]) -> str:
+    return f"{name}{list(index) if index else ''}"
 
 
 def _require_no_underflow(log_likelihood: np.ndarray) -> None:

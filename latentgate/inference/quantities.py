@@ -110,9 +110,12 @@ def summarised(like: Quantities, draws: Mapping[str, np.ndarray], level: float, 
     found = {}
     for name in like.arrays:
         values = draws[name]
-        lower, upper = np.quantile(values, tails, axis=0)
+        # Between infinite draws there is nothing to interpolate.
+        lower, upper = np.quantile(values, tails, axis=0, method="linear" if np.isfinite(values).all() else "inverted_cdf")
+        with np.errstate(invalid="ignore"):
+            spread = values.std(0, ddof=1)
         estimate = values.mean(0) if estimates is None else estimates[name]
-        found[name] = {"estimate": estimate, "standard_error": values.std(0, ddof=1), "lower": lower, "upper": upper}
+        found[name] = {"estimate": estimate, "standard_error": spread, "lower": lower, "upper": upper}
     return found
 
 

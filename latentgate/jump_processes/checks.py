@@ -5,18 +5,24 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
+from jax import Array
 
 from latentgate.data import Sequences
 from latentgate.data.times import with_times
+from latentgate.models import MarkovJumpProcess
 from latentgate.models.transitions.edges import ARRIVAL
 
 from .quantities import require_jump_process
 
 if TYPE_CHECKING:
     from latentgate.inference import Fit
+
+# A probability that is one but for rounding, in float32 too.
+_CERTAIN = 1 - 1e-5
 
 
 def prevalence(fit: Fit, data: Sequences, times: Any) -> xr.Dataset:
@@ -55,23 +61,27 @@ def prevalence(fit: Fit, data: Sequences, times: Any) -> xr.Dataset:
         observed[within] += seen[sequence, rows[sequence]]
         expected[within] += foretold[sequence, rows[sequence]]
         final = seen[sequence, np.asarray(finer.lengths)[sequence] - 1]
-        if final @ absorbing > 1 - 1e-9:
+        if final @ absorbing > _CERTAIN:
             observed[~within] += final
             law = foretold[sequence, np.asarray(finer.lengths)[sequence] - 1]
-            expected[~within] += _carried_on(fit, finer, sequence, law, times[~within] + start - end)
+            expected[~within] += _carried_on(fit, finer, sequence, law, times + start - end)[~within]
     coordinates = {"time": times}
     dims = ("time", "state")
     return xr.Dataset({"observed": (dims, observed), "expected": (dims, expected), "at_risk": (("time",), observed.sum(1))}, coords=coordinates)
 
 
 def _carried_on(fit: Fit, data: Sequences, sequence: int, law: np.ndarray, gaps: np.ndarray) -> np.ndarray:
-    """The law after gaps beyond the last row, with the inputs of that row, [gap, K]."""
-    if not gaps.size:
-        return np.zeros((0, len(law)))
+    """The law after gaps beyond the last row, with the inputs of that row, [gap, K]; at negative gaps as after none."""
     model = require_jump_process(fit)
     names = model.jump.input_sets
-    row = np.concatenate([np.asarray(data.inputs[name])[sequence, data.lengths[sequence] - 1] for name in names]) if names else None
-    return law @ np.asarray(model.transition_matrix({name: jnp.asarray(value) for name, value in fit.params.items()}, gaps, row))
+    row = jnp.concatenate([jnp.asarray(data.inputs[name])[sequence, data.lengths[sequence] - 1] for name in names]) if names else None
+    params = {name: jnp.asarray(value) for name, value in fit.params.items()}
+    return law @ np.asarray(_matrices(model, params, jnp.maximum(jnp.asarray(gaps, float), 0.0), row))
+
+
+@eqx.filter_jit
+def _matrices(model: MarkovJumpProcess, params: dict[str, Array], gaps: Array, row: Array | None) -> Array:
+    return model.transition_matrix(params, gaps, row)
 
 
 def chapman_kolmogorov(fit: Fit, data: Sequences, lags: Any = (1, 2, 4)) -> xr.Dataset:

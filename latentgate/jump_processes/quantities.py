@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
+from jax import Array
 
 from latentgate.data import Sequences
 from latentgate.kernels.generators import summaries
@@ -14,6 +16,19 @@ from latentgate.models import MarkovJumpProcess
 
 if TYPE_CHECKING:
     from latentgate.inference import Fit
+
+
+_DIMS = {
+    "generator": ("state", "next_state"),
+    "stationary_law": ("state",),
+    "mean_sojourn_time": ("state",),
+    "jump_probability": ("state", "next_state"),
+    "first_passage_time": ("state", "next_state"),
+    "relaxation_time": ("mode",),
+    "current": ("state", "next_state"),
+    "entropy_production": (),
+}
+_DIMS_OVER_TIME = {"transition_matrix": ("time", "state", "next_state"), "time_in_states": ("time", "state")}
 
 
 def quantities(
@@ -62,29 +77,34 @@ def quantities(
     durations = np.atleast_1d(np.asarray(times, float))
     num_states = model.num_states
 
-    def read_off(params: dict[str, Any]) -> dict[str, xr.DataArray]:
+    model.generator({name: jnp.asarray(value) for name, value in fit.params.items()}, inputs)
+    dims = _DIMS | (_DIMS_OVER_TIME if durations.size else {})
+
+    # One program for all draws: step by step, a thousand draws would take minutes.
+    @jax.jit
+    def values(params: dict[str, Any]) -> dict[str, Array]:
         generator = model.generator(params, inputs)
         stationary = summaries.stationary_law(generator)
-        targets = jnp.eye(num_states, dtype=bool)
-        passage = jnp.stack([summaries.first_passage_times(generator, target) for target in targets], axis=-1)
+        passage = [summaries.first_passage_times(generator, target) for target in range(num_states)]
         found = {
-            "generator": (("state", "next_state"), generator),
-            "stationary_law": (("state",), stationary),
-            "mean_sojourn_time": (("state",), summaries.mean_sojourn_times(generator)),
-            "jump_probability": (("state", "next_state"), summaries.jump_probabilities(generator)),
-            "first_passage_time": (("state", "next_state"), passage),
-            "relaxation_time": (("mode",), summaries.relaxation_times(generator)),
-            "current": (("state", "next_state"), summaries.stationary_currents(generator)),
-            "entropy_production": ((), summaries.entropy_production(generator)),
+            "generator": generator,
+            "stationary_law": stationary,
+            "mean_sojourn_time": summaries.mean_sojourn_times(generator),
+            "jump_probability": summaries.jump_probabilities(generator),
+            "first_passage_time": jnp.stack(passage, axis=-1),
+            "relaxation_time": summaries.relaxation_times(generator),
+            "current": summaries.stationary_currents(generator),
+            "entropy_production": summaries.entropy_production(generator),
         }
         if durations.size:
             law = stationary if initial is None else jnp.asarray(initial, float)
-            spent = jnp.stack([summaries.expected_time_in_states(generator, law, duration) for duration in durations])
-            found["transition_matrix"] = (("time", "state", "next_state"), model.transition_matrix(params, durations, inputs))
-            found["time_in_states"] = (("time", "state"), spent)
-        return {name: xr.DataArray(np.asarray(value), dims=dims) for name, (dims, value) in found.items()}
+            found["transition_matrix"] = model.transition_matrix(params, durations, inputs)
+            found["time_in_states"] = summaries.expected_time_in_states(generator, law, durations)
+        return found
 
-    read_off(fit.params)
+    def read_off(params: dict[str, Any]) -> dict[str, xr.DataArray]:
+        return {name: xr.DataArray(np.asarray(value), dims=dims[name]) for name, value in values(params).items()}
+
     intervals = fit.interval(read_off, level, data, method="draws", seed=seed, num_draws=num_draws)
     return intervals.assign_coords(time=durations) if durations.size else intervals
 

@@ -77,6 +77,17 @@ def natively_batched_tree(question: Callable[..., Any], *options: str) -> Callab
     return answer
 
 
+@custom_vmap
+def largest(values: Array) -> Array:
+    """The largest of numbers that are not negative, over what vmap maps as well: a condition on it stays one, where vmap would make it a select of all ways."""
+    return jnp.max(values, initial=0)
+
+
+@largest.def_vmap
+def _(axis_size: int, in_batched: list[bool], values: Array) -> tuple[Array, bool]:
+    return largest(values), False
+
+
 def _with_rank(array: Array, rank: int, mapped: bool) -> Array:
     """Leading dimension mapped, or of size one, before `rank` others: where there are fewer, ones are put in."""
     missing = rank + mapped - array.ndim

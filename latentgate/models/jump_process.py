@@ -76,7 +76,8 @@ class MarkovJumpProcess(HMM):
         )
         if self.num_states < 2:
             raise ValueError(f"num_states: found {num_states}, expected at least 2: with one state nothing jumps.")
-        self.jump.generator.mask(self.num_states)
+        # Parts that are of another number of states say so when asked for their priors.
+        self.priors()
 
     @property
     def jump(self) -> Jump:

@@ -30,26 +30,51 @@ def check_possible(mask: np.ndarray, possible: np.ndarray, initial: Initial, dat
     real = np.asarray(data.mask)
     first = np.asarray(initial.known) > 0 if isinstance(initial, FixedInitial) else np.ones(num_states, bool)
     before = np.broadcast_to(first, (len(possible), num_states))
-    occupied = np.zeros(num_states, bool)
+    forward = []
     for step in range(possible.shape[1]):
-        reached = before
-        if step:
-            occupied |= (before @ closure)[real[:, step]].any(0)
-            kinds = arrivals[:, step]
-            reached = np.select([(kinds == kind)[:, None] for kind in steps], [before @ matrix for matrix in steps.values()], False)
+        reached = _moved(before, steps, arrivals[:, step]) if step else before
         now = reached & possible[:, step]
         impossible = np.flatnonzero(real[:, step] & ~now.any(-1))
         if impossible.size:
             one = int(impossible[0])
             raise ValueError(_impossible(data, one, step, before[one], reached[one], possible[one, step], int(arrivals[one, step])))
         before = np.where(real[:, step, None], now, before)
-    if not occupied.all() and data.max_length > 1:
+        forward.append(before)
+    # An absorbing state has no rates to be learned.
+    idle = np.flatnonzero(mask.any(1) & ~_occupied(forward, closure, mask, steps, arrivals, real))
+    if idle.size and data.max_length > 1:
         warnings.warn(
-            f"data: no time can have been spent in state {int(np.flatnonzero(~occupied)[0])}; its rates will be those of their prior. "
-            "Leave the state out, or add data that reach it.",
+            f"data: no time can have been spent in state {idle[0]}; its rates will be those of their prior. Leave the state out, or add data that reach it.",
             UserWarning,
             stacklevel=3,
         )
+
+
+def _moved(states: np.ndarray, steps: dict[int, np.ndarray], arrivals: np.ndarray) -> np.ndarray:
+    """States [sequence, K] that can be reached in one step, given how the row at its end was seen."""
+    return np.select([(arrivals == kind)[:, None] for kind in steps], [states @ matrix for matrix in steps.values()], False)
+
+
+def _occupied(
+    forward: list[np.ndarray], closure: np.ndarray, mask: np.ndarray, steps: dict[int, np.ndarray], arrivals: np.ndarray, real: np.ndarray
+) -> np.ndarray:
+    """States in which time can have been spent on a way through all rows, bool [K].
+
+    Args:
+        forward: of every step, the states that the rows up to it allow, [sequence, K].
+        closure, mask, steps: see `check_possible`.
+        arrivals, real: [sequence, time].
+    """
+    eye = np.eye(len(mask), dtype=bool)
+    leaving = {0: closure, EXACT_ENTRY: closure, CONTINUOUS: eye}
+    arriving = {kind: matrix.T for kind, matrix in steps.items()}
+    occupied = np.zeros(len(mask), bool)
+    after = forward[-1]
+    for step in range(len(forward) - 1, 0, -1):
+        towards = _moved(after, arriving, arrivals[:, step])
+        occupied |= (_moved(forward[step - 1], leaving, arrivals[:, step]) & towards)[real[:, step]].any(0)
+        after = np.where(real[:, step, None], forward[step - 1] & towards, forward[step - 1])
+    return occupied
 
 
 def _impossible(data: Sequences, sequence: int, step: int, before: np.ndarray, reached: np.ndarray, seen: np.ndarray, arrival: int) -> str:

@@ -3,6 +3,7 @@
 from latentgate.plotting.colours import state_colours
 from latentgate.plotting.connections import connection_types, coupling
 from latentgate.plotting.fits import bits_per_spike, em_trace, transition_matrix
+from latentgate.plotting.jump_processes import generator_graph, jump_paths, prevalence, smoothed_states
 from latentgate.plotting.states import occupancy, states_over_time
 
 __all__ = [
@@ -10,7 +11,11 @@ __all__ = [
     "connection_types",
     "coupling",
     "em_trace",
+    "generator_graph",
+    "jump_paths",
     "occupancy",
+    "prevalence",
+    "smoothed_states",
     "state_colours",
     "states_over_time",
     "transition_matrix",

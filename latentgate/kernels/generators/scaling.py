@@ -18,8 +18,9 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.custom_batching import custom_vmap
 from jax.typing import ArrayLike
+
+from ..batching import largest
 
 # Gaps up to Λt = 2^64; a longer one counts as that long.
 _BLOCKS, _LEVELS = 8, 8
@@ -109,7 +110,7 @@ def _short(directions: Array, share: Array, moving_share: Array, multiply: Calla
 
 def _squared(matrices: Array, axis: int, squarings: Array, multiply: Callable[[Array, Array], Array]) -> Array:
     """Each matrix squared as often as asked."""
-    most = _largest(squarings)
+    most = largest(squarings)
 
     def level(matrices: Array, done: Array):
         def square(matrices: Array) -> Array:
@@ -126,17 +127,6 @@ def _squared(matrices: Array, axis: int, squarings: Array, multiply: Callable[[A
         return jax.lax.cond(done < most, some_levels, lambda matrices, _: matrices, matrices, done), None
 
     return jax.lax.scan(block, matrices, _LEVELS * jnp.arange(_BLOCKS, dtype=squarings.dtype))[0]
-
-
-@custom_vmap
-def _largest(squarings: Array) -> Array:
-    """The largest of all, over what vmap maps as well: were it another for every element, `lax.cond` would become a select and run every level."""
-    return jnp.max(squarings, initial=0)
-
-
-@_largest.def_vmap
-def _(axis_size: int, in_batched: list[bool], squarings: Array) -> tuple[Array, bool]:
-    return _largest(squarings), False
 
 
 # A reverse pass would otherwise keep both factors as they are spread, [K, K, K, U].

@@ -17,6 +17,8 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
+from ..batching import largest
+
 # (longest Λt, terms): what the series leaves out is below 1e-17.
 _SHORT = (2.0, 24)
 _LONG = (16.0, 64)
@@ -58,7 +60,7 @@ def transition_matrices(generators: ArrayLike, gaps: ArrayLike, index: ArrayLike
         lambda jumps, expected: _series(jumps, expected, which, *_LONG),
         jax.checkpoint(lambda jumps, expected: _binary(jumps, expected, which)),
     ]
-    longest = jnp.max(expected, initial=0.0)
+    longest = largest(expected)
     return jax.lax.switch((longest > _SHORT[0]).astype(jnp.int32) + (longest > _LONG[0]), ways, jumps, expected)
 
 
@@ -88,17 +90,18 @@ def _binary(jumps: Array, expected: Array, which: Array | None) -> Array:
     full = jnp.full(jumps.shape[:1], longest, jumps.dtype)
     unit = _with_unit_rows(_series(jumps, full, jnp.arange(jumps.shape[0]), longest, terms))
 
-    def level(carry: tuple[Array, Array, Array], _: None):
-        def multiply(matrices: Array, square: Array, left: Array) -> tuple[Array, Array]:
+    most = largest(whole)
+
+    def level(carry: tuple[Array, Array], place: Array):
+        def multiply(matrices: Array, square: Array) -> tuple[Array, Array]:
             size = square.shape[-1]
             product = (matrices.reshape(-1, size) @ square[0]).reshape(matrices.shape) if which is None else matrices @ square[which]
-            return jnp.where((left % 2 == 1)[:, None, None], _with_unit_rows(product), matrices), _with_unit_rows(square @ square)
+            wanted = jnp.floor(whole / place) % 2 == 1
+            return jnp.where(wanted[:, None, None], _with_unit_rows(product), matrices), _with_unit_rows(square @ square)
 
-        matrices, square, left = carry
-        matrices, square = jax.lax.cond(jnp.any(left > 0), multiply, lambda matrices, square, _: (matrices, square), matrices, square, left)
-        return (matrices, square, jnp.floor(left / 2)), None
+        return jax.lax.cond(place <= most, multiply, lambda matrices, square: (matrices, square), *carry), None
 
-    return jax.lax.scan(level, (matrices, unit, whole), None, length=_BITS)[0][0]
+    return jax.lax.scan(level, (matrices, unit), 2.0 ** jnp.arange(_BITS, dtype=jumps.dtype))[0][0]
 
 
 def _powers(matrix: Array, count: int) -> Array:

@@ -36,7 +36,7 @@ def graph_of(graph: object) -> Graph | None:
     if isinstance(graph, Iterable) and not isinstance(graph, np.ndarray):
         graph = list(graph)
     array = np.asarray(graph)
-    pairs = not isinstance(graph, np.ndarray) and array.ndim == 2 and array.shape[1] == 2 and array.dtype != bool and len(array) != 2
+    pairs = array.ndim == 2 and array.shape[1] == 2 and array.dtype.kind in "iuf" and len(array) != 2
     # Two pairs look like a matrix of two states; no such matrix has a state number above one, or an edge on its diagonal.
     if array.shape == (2, 2) and array.dtype != bool and not isinstance(graph, np.ndarray):
         pairs = bool(array.max() > 1 or (array[0, 0] != array[0, 1] and array[1, 0] != array[1, 1]))

@@ -13,7 +13,7 @@ from numpyro.distributions import biject_to
 
 from ..base import Params, Prior, split_keys
 from ..distributions import mended
-from ..emissions.checks import positive
+from ..emissions.checks import at_least, positive
 from .base import Generator, Graph, graph_mask, graph_of
 
 
@@ -65,7 +65,7 @@ class Parametric(Generator):
         self.function = function
         self.given = {name: mended(prior) for name, prior in priors.items()}
         self.graph = graph_of(graph)
-        self.num_inputs = num_inputs
+        self.num_inputs = at_least("num_inputs", num_inputs, 0)
         self.inputs = inputs
         self.time_scale = positive("time_scale", time_scale)
 

@@ -80,8 +80,9 @@ class Jump(Transition):
         return self.generator.adopt(other.generator if isinstance(other, Jump) else other, params)
 
     def check(self, data: Sequences) -> None:
-        """Times, inputs and arrivals."""
+        """Times, inputs and arrivals, and what the generator asks of its inputs."""
         super().check(data)
+        self.generator.check(data)
         check_times(data)
 
     def catalogue(self, data: Sequences) -> Sequences:
