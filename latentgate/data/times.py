@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import numpy as np
@@ -99,9 +98,7 @@ def cut_at(data: Sequences, cuts: Any, name: str = "period", origin: str = "star
     indicators = np.eye(points.size + 1)[:, 1:]
     periods = [indicators[np.searchsorted(cut, row, side="right")] for cut, row in zip(placed, _row_times(finer), strict=True)]
     inputs = {key: np.asarray(value) for key, value in finer.inputs.items()} | {name: periods}
-    named = finer.with_inputs(inputs, finer.input_names | {name: [f"from {point:g}" for point in points]})
-    # What a model found in the old inputs does not hold for the new.
-    return dataclasses.replace(named, shared={})
+    return finer.with_inputs(inputs, finer.input_names | {name: [f"from {point:g}" for point in points]})
 
 
 def _row_times(data: Sequences) -> list[np.ndarray]:

@@ -12,9 +12,9 @@ import xarray as xr
 from jax import Array
 
 from latentgate.data import Sequences
+from latentgate.data.panel import ARRIVAL
 from latentgate.data.times import with_times
 from latentgate.models import MarkovJumpProcess
-from latentgate.models.transitions.edges import ARRIVAL
 
 from .quantities import require_jump_process
 

@@ -10,8 +10,9 @@ from scipy.stats import poisson
 
 from latentgate.data import Sequences
 from latentgate.data.jump_processes import JumpPath
+from latentgate.data.panel import EXACT_ENTRY, OBSERVED_CONTINUOUSLY
 from latentgate.models.base import without_prefix
-from latentgate.models.transitions.edges import CONTINUOUS, EXACT_ENTRY, Edges, edges_of
+from latentgate.models.transitions.edges import Edges, edges_of
 
 from .quantities import require_jump_process
 
@@ -92,7 +93,7 @@ class _Bridge:
 
     def between(self, start: int, end: int, gap: float, kind: int) -> tuple[np.ndarray, np.ndarray]:
         """Times of the jumps after the start, and the states entered."""
-        if kind == CONTINUOUS:
+        if kind == OBSERVED_CONTINUOUSLY:
             return (np.array([gap]), np.array([end])) if start != end else (np.zeros(0), np.zeros(0, int))
         expected = self.fastest * gap
         most = int(np.ceil(expected + 8 * np.sqrt(expected) + 16))

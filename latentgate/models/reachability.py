@@ -7,9 +7,9 @@ import warnings
 import numpy as np
 
 from latentgate.data import Sequences
+from latentgate.data.panel import ARRIVAL, EXACT_ENTRY, OBSERVED_CONTINUOUSLY
 
 from .initial import FixedInitial, Initial
-from .transitions.edges import ARRIVAL, CONTINUOUS, EXACT_ENTRY
 
 
 def check_possible(mask: np.ndarray, possible: np.ndarray, initial: Initial, data: Sequences) -> None:
@@ -25,7 +25,7 @@ def check_possible(mask: np.ndarray, possible: np.ndarray, initial: Initial, dat
     closure = np.eye(num_states, dtype=bool) | mask
     for _ in range(num_states.bit_length()):
         closure = closure @ closure
-    steps = {0: closure, EXACT_ENTRY: closure @ mask, CONTINUOUS: np.eye(num_states, dtype=bool) | mask}
+    steps = {0: closure, EXACT_ENTRY: closure @ mask, OBSERVED_CONTINUOUSLY: np.eye(num_states, dtype=bool) | mask}
     arrivals = np.asarray(data.inputs[ARRIVAL])[..., 0] if ARRIVAL in data.inputs else np.zeros(possible.shape[:2])
     real = np.asarray(data.mask)
     first = np.asarray(initial.known) > 0 if isinstance(initial, FixedInitial) else np.ones(num_states, bool)
@@ -66,7 +66,7 @@ def _occupied(
         arrivals, real: [sequence, time].
     """
     eye = np.eye(len(mask), dtype=bool)
-    leaving = {0: closure, EXACT_ENTRY: closure, CONTINUOUS: eye}
+    leaving = {0: closure, EXACT_ENTRY: closure, OBSERVED_CONTINUOUSLY: eye}
     arriving = {kind: matrix.T for kind, matrix in steps.items()}
     occupied = np.zeros(len(mask), bool)
     after = forward[-1]
@@ -88,7 +88,7 @@ def _impossible(data: Sequences, sequence: int, step: int, before: np.ndarray, r
             f"data: found {states(seen)} in the first row of sequence {sequence}{subject}, expected one that the law of the first state allows "
             f"({states(before)}); change initial=..., or the data."
         )
-    how = {EXACT_ENTRY: ", entered at that moment", CONTINUOUS: ", watched all the time since"}.get(arrival, "")
+    how = {EXACT_ENTRY: ", entered at that moment", OBSERVED_CONTINUOUSLY: ", watched all the time since"}.get(arrival, "")
     return (
         f"data: found {states(seen)} in row {step} of sequence {sequence}{subject}, at time {time:g}{how}, after {states(before)}, expected {states(reached)}: "
         "no path along the graph leads there. Correct the row, add the missing edge to the graph, or let the state be read with error "

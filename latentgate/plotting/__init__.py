@@ -3,7 +3,8 @@
 from latentgate.plotting.colours import state_colours
 from latentgate.plotting.connections import connection_types, coupling
 from latentgate.plotting.fits import bits_per_spike, em_trace, transition_matrix
-from latentgate.plotting.jump_processes import generator_graph, jump_paths, prevalence, smoothed_states
+from latentgate.plotting.graphs import generator_graph
+from latentgate.plotting.jump_processes import jump_paths, prevalence, smoothed_states
 from latentgate.plotting.states import occupancy, states_over_time
 
 __all__ = [

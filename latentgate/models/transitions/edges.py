@@ -11,9 +11,8 @@ import numpy as np
 from jax import Array
 
 from latentgate.data import Sequences
+from latentgate.data.panel import ARRIVAL
 
-SNAPSHOT, EXACT_ENTRY, CONTINUOUS = 0, 1, 2
-ARRIVAL = "arrival"
 _STEP = "_jump.edge"
 _SHARED = "jump."
 

@@ -7,13 +7,14 @@ import jax.numpy as jnp
 from jax import Array
 
 from latentgate.data import Sequences
+from latentgate.data.panel import ARRIVAL, EXACT_ENTRY, OBSERVED_CONTINUOUSLY
 from latentgate.kernels import safe_log
 from latentgate.kernels.generators import reversible, scaling, uniformisation
 
 from ..base import Params, Part, Prior
 from ..generators import Free, Generator, Reversible
 from .base import Transition
-from .edges import ARRIVAL, CONTINUOUS, EXACT_ENTRY, Edges, catalogued, edges_of
+from .edges import Edges, catalogued, edges_of
 
 METHODS = ("auto", "uniformisation", "scaling", "eigendecomposition")
 # With fewer gaps to a generator than this, shared powers are no gain.
@@ -173,7 +174,7 @@ def with_arrivals(matrices: Array, generators: Array, gaps: Array, arrivals: Arr
     entering = matrices @ jumping
     staying = jnp.exp(diagonal * gaps[:, None])[:, :, None] * (jumping + jnp.eye(generators.shape[-1], dtype=matrices.dtype))
     kind = arrivals[:, None, None]
-    return jnp.where(kind == EXACT_ENTRY, entering, jnp.where(kind == CONTINUOUS, staying, matrices))
+    return jnp.where(kind == EXACT_ENTRY, entering, jnp.where(kind == OBSERVED_CONTINUOUSLY, staying, matrices))
 
 
 def check_times(data: Sequences) -> None:
@@ -186,7 +187,7 @@ def check_times(data: Sequences) -> None:
         raise ValueError("data: found sequences of one row each, expected at least one with two: without time between rows there is nothing to learn from.")
     if ARRIVAL in data.inputs:
         found = np.asarray(data.inputs[ARRIVAL])
-        if found.shape[-1] != 1 or not np.isin(found, (0, EXACT_ENTRY, CONTINUOUS)).all():
+        if found.shape[-1] != 1 or not np.isin(found, (0, EXACT_ENTRY, OBSERVED_CONTINUOUSLY)).all():
             raise ValueError(
                 f"inputs['{ARRIVAL}']: found shape {found.shape} and the values {np.unique(found)[:6].tolist()}, expected one column of 0 (snapshot), "
                 "1 (entered at this moment) and 2 (watched since the row before)."
