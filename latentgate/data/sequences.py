@@ -287,6 +287,28 @@ class Sequences:
         # What a model found in the old inputs does not hold for the new.
         return dataclasses.replace(self, inputs=padded, input_names=names, shared={})
 
+    def with_times(self, times: Any) -> Sequences:
+        """The same sequences with rows at more times, unobserved where there were none: see `latentgate.data.times.with_times`, which also says where they are.
+
+        Args:
+            times: [request], the same for all sequences, or a list with one such array per sequence.
+
+        Example:
+            >>> import numpy as np
+            >>> data = Sequences.from_arrays([np.array([0.0, 1.0])], times=[[0.0, 2.0]])
+            >>> data.with_times([0.5, 1.5]).times[0].tolist()
+            [0.0, 0.5, 1.5, 2.0]
+        """
+        from latentgate.data.times import with_times
+
+        return with_times(self, times)[0]
+
+    def cut_at(self, cuts: Any, name: str = "period", origin: str = "start") -> Sequences:
+        """The same sequences with rows at cut points and an input set that says which period each row begins: see `latentgate.data.times.cut_at`."""
+        from latentgate.data.times import cut_at
+
+        return cut_at(self, cuts, name, origin)
+
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Writes everything, annotations included, to a .npz or .nc file (by the suffix), never with pickle.
 

@@ -1,4 +1,4 @@
-"""Simulated data with their truth, in NumPy only: the one-hot HMM-GLM benchmark and a Poisson HMM."""
+"""Simulated data with their truth, in NumPy only: the one-hot HMM-GLM benchmark, a Poisson HMM, and jump processes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,33 @@ from typing import Any
 
 import numpy as np
 
+from latentgate.data.jump_processes import (
+    JumpPath,
+    flashing_ratchet,
+    ion_channel,
+    simulate_ion_channel,
+    simulate_jump_path,
+    simulate_panel,
+)
 from latentgate.data.sequences import Sequences
+
+__all__ = [
+    "JumpPath",
+    "OneHotSimulation",
+    "PoissonHMMSimulation",
+    "draw_connections",
+    "exponential_basis",
+    "flashing_ratchet",
+    "ion_channel",
+    "simulate_glm_counts",
+    "simulate_ion_channel",
+    "simulate_jump_path",
+    "simulate_one_hot_hmm_glm",
+    "simulate_panel",
+    "simulate_poisson_hmm",
+    "simulate_states",
+    "sticky_transition",
+]
 
 INHIBITORY, NONE, EXCITATORY = 0, 1, 2
 
