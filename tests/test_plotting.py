@@ -3,10 +3,12 @@
 import matplotlib
 import numpy as np
 import pytest
+import xarray as xr
 from matplotlib import pyplot
 
 import latentgate as lg
 from latentgate import plotting
+from latentgate.data.jump_processes import JumpPath
 from latentgate.inference import Fit, Outcome, RestartRecord
 
 
@@ -212,3 +214,70 @@ def test_pictures_go_into_the_given_axes(trials):
     assert plotting.bits_per_spike({"a": 0.1}, ax=axes[2]) is axes[2]
     assert plotting.connection_types(np.full((2, 2, 3), 1 / 3), ax=axes[3]) is axes[3]
     assert len(pyplot.get_fignums()) == 1
+
+
+RATES = np.array([[0.0, 2.0, 0.01], [0.5, 0.0, 0.0], [0.0, 0.0, 0.0]])
+
+
+def test_graph_shows_rates_with_intervals_and_marks_what_absorbs():
+    axes = plotting.generator_graph(RATES, np.stack([0.5 * RATES, 2 * RATES]), names=["well", "ill", "dead"], unit="year")
+    draw(axes)
+    assert texts(axes) == ["2\n1–4", "0.01\n0.005–0.02", "0.5\n0.25–1", "well", "ill", "dead"]
+    assert [type(patch).__name__ for patch in axes.patches].count("Rectangle") == 1
+    assert axes.get_title() == "rates per year, with intervals below; square: absorbing"
+
+
+def test_graph_takes_quantities_and_leaves_out_what_is_slow():
+    values = np.stack([RATES, 0.1 * RATES, 0.5 * RATES, 2 * RATES])
+    values[2, 0, 1] = np.nan
+    generator = xr.DataArray(values, dims=("statistic", "state", "next_state"), coords={"statistic": ["estimate", "standard_error", "lower", "upper"]})
+    axes = plotting.generator_graph(generator, smallest=0.1)
+    draw(axes)
+    assert texts(axes)[:2] == ["2\n?–4", "0.5\n0.25–1"]
+    with pytest.raises(ValueError, match=r"intervals: found shape \(3, 3\), expected \(2, 3, 3\)"):
+        plotting.generator_graph(RATES, RATES)
+    with pytest.raises(ValueError, match="names: found 1, expected 3"):
+        plotting.generator_graph(RATES, names=["well"])
+
+
+def test_prevalence_is_in_per_cent_of_those_at_risk():
+    counts = {"observed": [[4.0, 0.0], [1.0, 1.0], [0.0, 0.0]], "expected": [[4.0, 0.0], [1.5, 0.5], [0.0, 0.0]]}
+    dataset = xr.Dataset({name: (("time", "state"), value) for name, value in counts.items()}, coords={"time": [0.0, 1.0, 2.0]})
+    panels = plotting.prevalence(dataset.assign(at_risk=("time", [4.0, 2.0, 0.0])), names=["well", "ill"], unit="years")
+    draw(panels[0])
+    observed, expected = panels[1].lines
+    assert observed.get_xdata().tolist() == [0.0, 1.0]
+    np.testing.assert_allclose(observed.get_ydata(), [0, 50])
+    np.testing.assert_allclose(expected.get_ydata(), [0, 25])
+    assert panels[1].get_xlabel() == "time (years)"
+    with pytest.raises(ValueError, match="counts: found no 'at_risk'"):
+        plotting.prevalence(dataset)
+
+
+@pytest.fixture
+def visits():
+    return lg.Sequences.from_arrays([np.array([0.0, np.nan, 1.0]), np.array([1.0, 0.0])], times=[[0.0, 1.0, 2.5], [0.0, 4.0]], names=["state"])
+
+
+def test_paths_are_steps_behind_the_observations(visits):
+    paths = [JumpPath(np.array([0.0, when]), np.array([0, 1]), 2.5) for when in (0.5, 2.0)]
+    axes = plotting.jump_paths(paths, visits, names=["well", "ill"], unit="years")
+    draw(axes)
+    assert [line.get_xdata().tolist() for line in axes.lines] == [[0.0, 0.5, 2.5], [0.0, 2.0, 2.5]]
+    (points,) = [found for found in axes.collections if isinstance(found, matplotlib.collections.PathCollection)]
+    assert points.get_offsets().tolist() == [[0.0, 0.0], [2.5, 1.0]]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["well", "ill"]
+    with pytest.raises(ValueError, match=r"observations: found shape \(2,\), expected \(3,\)"):
+        plotting.jump_paths(paths, visits, observations=[0, 1])
+
+
+def test_smoothed_states_lie_at_their_times_and_fill_the_height(visits):
+    probabilities = np.full((2, 3, 2), 0.5)
+    axes = plotting.smoothed_states(probabilities, visits)
+    draw(axes)
+    assert axes.get_xlim() == (0.0, 2.5)
+    assert max(band.get_paths()[0].vertices[:, 1].max() for band in axes.collections) == 1.0
+    (ticks,) = axes.lines
+    assert np.asarray(ticks.get_xdata()).tolist() == [0.0, 2.5]
+    with pytest.raises(ValueError, match="data: found no times"):
+        plotting.smoothed_states(np.zeros((1, 2, 2)), lg.Sequences.from_arrays([np.zeros((2, 1))]))

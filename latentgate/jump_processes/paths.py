@@ -96,7 +96,8 @@ class _Bridge:
         if kind == OBSERVED_CONTINUOUSLY:
             return (np.array([gap]), np.array([end])) if start != end else (np.zeros(0), np.zeros(0, int))
         expected = self.fastest * gap
-        most = int(np.ceil(expected + 8 * np.sqrt(expected) + 16))
+        # As many more as there are states: a long way that must be taken in a short time is taken, however unlikely it was.
+        most = int(np.ceil(expected + 8 * np.sqrt(expected) + 16)) + len(self.rates)
         powers, heights = self._up_to(most), poisson.pmf(np.arange(most + 1), expected)
         if kind == EXACT_ENTRY:
             # The state just before the moment of entry, then a path to it.

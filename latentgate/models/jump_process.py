@@ -5,6 +5,7 @@ from __future__ import annotations
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
@@ -125,7 +126,7 @@ class MarkovJumpProcess(HMM):
             raise ValueError(f"inputs: found {rows.shape[-1]} columns, expected {wanted}, those of {', '.join(self.jump.input_sets) or 'no input set'}.")
         params = {name: jnp.asarray(value) for name, value in params.items()}
         generators = self.jump.generator.matrices(without_prefix("transition", params), rows)
-        return generators if inputs is not None and jnp.ndim(inputs) > 1 else generators[0]
+        return generators if inputs is not None and np.ndim(inputs) > 1 else generators[0]
 
     def transition_matrix(self, params: Params, gap, inputs: ArrayLike | None = None) -> Array:
         """P(state j after the gap | state i before it), [K, K] for one gap, [U, K, K] for several.
@@ -136,7 +137,7 @@ class MarkovJumpProcess(HMM):
             inputs: as in `generator`, one row.
         """
         matrices = uniformisation.transition_matrices(self.generator(params, inputs)[None], jnp.atleast_1d(jnp.asarray(gap, float)))
-        return matrices if jnp.ndim(gap) else matrices[0]
+        return matrices if np.ndim(gap) else matrices[0]
 
     def expected_jumps_and_times(self, params: Params, data: Sequences) -> tuple[Array, Array]:
         """Expected jumps between states, [K, K], and times in them, [K], given all data: the E-step.

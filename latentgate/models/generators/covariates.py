@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
@@ -59,6 +60,7 @@ class LogLinear(Generator):
     effect_prior: dist.Distribution | None
     centre: tuple[float, ...] | None
     unit: tuple[float, ...] | None
+    time_scale: float
 
     def __init__(
         self,
@@ -73,6 +75,7 @@ class LogLinear(Generator):
         time_scale: float = 1.0,
     ):
         self.base = Free(graph, prior, time_scale)
+        self.time_scale = self.base.time_scale
         self.num_inputs = at_least("num_inputs", num_inputs)
         self.inputs = inputs
         self.ties = tuple((int(column), tuple(labels)) for column, labels in sorted(dict(ties or {}).items()))
@@ -84,11 +87,6 @@ class LogLinear(Generator):
         if self.centre is not None and len(self.centre) != self.num_inputs:
             raise ValueError(f"centre: found {len(self.centre)} numbers, expected {self.num_inputs}, one for each input.")
         self.unit = None
-
-    @property
-    def time_scale(self) -> float:
-        """See `Generator.time_scale`."""
-        return self.base.time_scale
 
     @property
     def input_sets(self) -> dict[str, int]:
@@ -105,13 +103,9 @@ class LogLinear(Generator):
             return self
         rows = np.asarray(data.inputs[self.inputs])[:, :-1][np.asarray(data.mask)[:, 1:]]
         spread = rows.std(0)
-        suited = object.__new__(LogLinear)
-        for name in ("base", "num_inputs", "inputs", "ties", "effect_prior"):
-            object.__setattr__(suited, name, getattr(self, name))
         centre = tuple(rows.mean(0).tolist()) if self.centre is None else self.centre
-        object.__setattr__(suited, "centre", centre)
-        object.__setattr__(suited, "unit", tuple((1.0 / np.where(spread > 0, spread, 1.0)).tolist()))
-        return suited
+        unit = tuple((1.0 / np.where(spread > 0, spread, 1.0)).tolist())
+        return eqx.tree_at(lambda generator: (generator.centre, generator.unit), self, (centre, unit), is_leaf=lambda leaf: leaf is None)
 
     def _pattern(self, num_states: int) -> Pattern:
         """Entries of the effects that are free, those with one label tied."""

@@ -44,19 +44,16 @@ class PerGroup(Generator):
     num_groups: int
     inputs: str
     spread_prior: dist.Distribution
+    time_scale: float
 
     def __init__(self, common: Generator | None, num_groups: int, inputs: str = "group", spread_prior: dist.Distribution | None = None):
         self.common = Free() if common is None else common
         if not isinstance(self.common, Generator):
             raise ValueError(f"common: found {common!r}, expected one of lg.generators, for example lg.generators.Free([(0, 1), (1, 0)]).")
+        self.time_scale = self.common.time_scale
         self.num_groups = at_least("num_groups", num_groups, 2)
         self.inputs = inputs
         self.spread_prior = prior_or("spread_prior", spread_prior, dist.HalfNormal(1.0))
-
-    @property
-    def time_scale(self) -> float:
-        """See `Generator.time_scale`."""
-        return self.common.time_scale
 
     @property
     def input_sets(self) -> dict[str, int]:
