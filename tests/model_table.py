@@ -6,7 +6,7 @@ import latentgate as lg
 
 
 def small_models() -> dict[str, tuple[lg.HMM, lg.Sequences]]:
-    """{name: (model, data)}: one row of every kind of transition and count emission."""
+    """{name: (model, data)}: one row of every kind of transition and emission."""
     rng = np.random.default_rng(0)
     lengths = [40, 25, 30]
     inputs = [rng.normal(size=(length, 2)) for length in lengths]
@@ -26,6 +26,8 @@ def small_models() -> dict[str, tuple[lg.HMM, lg.Sequences]]:
         binary.append((rng.random((length, 1)) > 0.4).astype(float))
     signals = lg.Sequences.from_arrays(real, inputs=inputs)
     choices = lg.Sequences.from_arrays(binary, inputs=inputs)
+    gaps = [rng.choice([0.5, 1.0, 3.0], length) for length in lengths]
+    timed = lg.Sequences.from_arrays(counts.to_list(), times=[np.cumsum(gap) for gap in gaps])
     both = lg.Sequences.from_arrays([np.hstack([choice, rng.normal(size=choice.shape)]) for choice in binary], inputs=inputs)
     poisson = lg.emissions.Poisson(3)
 
@@ -51,5 +53,6 @@ def small_models() -> dict[str, tuple[lg.HMM, lg.Sequences]]:
         "linear regression": (lg.HMM(2, lg.emissions.LinearRegression(2, 2)), signals),
         "glm-hmm of behaviour": (lg.HMM(2, lg.emissions.BernoulliGLM(2), lg.transitions.Gated(2)), choices),
         "misclassified": (lg.HMM(2, lg.emissions.Misclassified(2)), choices),
+        "jump process": (lg.MarkovJumpProcess(2, poisson, initial="free"), timed),
         "choice and time": (lg.HMM(2, lg.emissions.Product(choice=lg.emissions.BernoulliGLM(2), time=lg.emissions.Gaussian(1))), both),
     }

@@ -149,3 +149,74 @@ def test_calibration_ranks_quantities_whatever_the_numbering_of_the_states(tmp_p
     one, other = (quantities(case, each, np.zeros(5)) for each in (params, turned))
     for name, value in one.items():
         np.testing.assert_array_equal(value, other[name])
+
+
+def test_ratchet_compares_all_ways_on_the_same_subsets(tmp_path):
+    path = tmp_path / "ratchet.json"
+    printed = run("ratchet.py", "--small", "--json", str(path))
+    report = json.loads(path.read_text())
+    assert set(report["rows"]) == {"free", "shrunk", "V, r, b", "wrong labels: free"}
+    for row in report["rows"].values():
+        assert all(0 < error < 5 for entry in row.values() for error in entry["errors"])
+    # Three parameters from eight paths know the rates better than thirty do.
+    assert report["rows"]["V, r, b"]["8"]["errors"] < report["rows"]["shrunk"]["8"]["errors"] < report["rows"]["free"]["8"]["errors"]
+    assert all(lower < middle < upper for middle, lower, upper in report["pooled"].values())
+    assert len(report["readings"]["8"]) == 3
+    for heading in ("foundation model, published", "95 % intervals", "Readings of m", "load"):
+        assert heading in printed
+
+    sys.path.insert(0, str(BENCHMARKS))
+    try:
+        from ratchet import OFF_DIAGONAL, TRUTH, ratchet_rates, subsets
+    finally:
+        sys.path.remove(str(BENCHMARKS))
+    np.testing.assert_allclose(np.asarray(ratchet_rates({"V": 1.0, "r": 1.0, "b": 1.0}))[OFF_DIAGONAL], TRUTH[OFF_DIAGONAL], rtol=1e-6)
+    for size in (1, 300):
+        chosen = np.concatenate(subsets(10_000, size, 33))
+        assert len(np.unique(chosen)) == 33 * size
+    assert all(len(np.unique(chosen)) == 1000 for chosen in subsets(10_000, 1000, 33))
+
+
+def test_jump_processes_compares_the_same_numbers_of_every_way(tmp_path):
+    path = tmp_path / "jump_processes.json"
+    printed = run("jump_processes.py", "--quick", "--json", str(path))
+    report = json.loads(path.read_text())
+    assert [set(row["timings"]) for row in report["matrices"]] == [
+        {"shared powers", "eigendecomposition", "vmapped expm"},
+        {"scaling", "vmapped expm"},
+        {"shared powers", "eigendecomposition", "vmapped expm"},
+    ]
+    for row in report["matrices"]:
+        for timing in row["timings"].values():
+            check_timing(timing)
+        assert max(row["differences"].values()) < 1e-10
+        assert row["reached"] is None
+    assert "times faster than expm" in printed
+
+
+def test_coverage_simulates_what_the_model_says(tmp_path):
+    """Two replications by the command; and the panel's laws, by counting."""
+    path = tmp_path / "coverage.json"
+    printed = run("jump_coverage.py", "--replications", "2", "--short", "--json", str(path))
+    report = json.loads(path.read_text())
+    assert set(report["coverage"]) == {"Hessian", "NUTS"}
+    assert all(0.0 <= share <= 1.0 for shares in report["coverage"].values() for share in shares.values())
+    assert all(len(ranks) == 2 and min(ranks) >= 0 and max(ranks) <= 99 for ranks in report["ranks"].values())
+    assert "mean of all" in printed
+
+    sys.path.insert(0, str(BENCHMARKS))
+    try:
+        from jump_coverage import simulated
+    finally:
+        sys.path.remove(str(BENCHMARKS))
+    rates, labels = np.array([[0.0, 0.6, 0.3], [0.0, 0.0, 0.9], [0.0, 0.0, 0.0]]), np.array([[0.8, 0.2, 0.0], [0.1, 0.9, 0.0], [0.0, 0.0, 1.0]])
+    data = simulated(0, {"transition.rates": rates, "emission.label.probs": labels}, num_subjects=3000)
+    dead, label = data.values[..., 0] == 2, data.values[..., 1]
+    # Of equal exit rates: the time of death is the sum of two sojourns with probability two thirds.
+    alive = np.exp(-0.9 * 2.5) * (1 + 0.6 * 2.5)
+    died = np.any(dead & data.observed[..., 0], axis=1)
+    assert abs(died.mean() - (1 - alive)) < 4 * np.sqrt(alive * (1 - alive) / 3000)
+    assert abs(label[:, 0].mean() - 0.2) < 4 * np.sqrt(0.16 / 3000)
+    # A row is either a label or a death, which is exact and the last.
+    assert np.array_equal(data.observed.sum(-1), data.mask)
+    assert np.array_equal(data.inputs["arrival"][..., 0] == 1, data.observed[..., 0])

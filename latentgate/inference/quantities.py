@@ -111,7 +111,8 @@ def summarised(like: Quantities, draws: Mapping[str, np.ndarray], level: float, 
     for name in like.arrays:
         values = draws[name]
         # Between infinite draws there is nothing to interpolate.
-        lower, upper = np.quantile(values, tails, axis=0, method="linear" if np.isfinite(values).all() else "inverted_cdf")
+        finite = np.isfinite(values).all(0)
+        lower, upper = np.where(finite, np.quantile(np.where(finite, values, 0.0), tails, axis=0), np.quantile(values, tails, axis=0, method="inverted_cdf"))
         with np.errstate(invalid="ignore"):
             spread = values.std(0, ddof=1)
         estimate = values.mean(0) if estimates is None else estimates[name]

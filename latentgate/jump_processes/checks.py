@@ -25,16 +25,18 @@ if TYPE_CHECKING:
 _CERTAIN = 1 - 1e-5
 
 
-def prevalence(fit: Fit, data: Sequences, times: Any) -> xr.Dataset:
+def prevalence(fit: Fit, data: Sequences, times: Any, follow_up: Any = None) -> xr.Dataset:
     """Number of subjects in each state over time, as the data have it and as the model foretells it from the first row of every subject.
 
-    A subject counts from its first row until its last, or to the end if its last known state is absorbing. The data's side is the smoothed probability of
-    each state, which is the state itself at rows that show it.
+    A subject counts from its first row until its last, or until `follow_up` if its last known state is absorbing. The data's side is the smoothed probability
+    of each state, which is the state itself at rows that show it.
 
     Args:
         fit: of a `MarkovJumpProcess`.
         data: sequences.
         times: [time], measured from the first row of each subject, in the units of the data's times.
+        follow_up: when subjects who are absorbed would have left the study, measured as `times`: one number or one a subject. For ever if None; then the
+            absorbed are counted on while others drop out, and the observed share of absorbing states runs ahead of the expected one.
 
     Returns:
         `observed`, `expected` (time, state), numbers of subjects, and `at_risk` (time).
@@ -43,6 +45,7 @@ def prevalence(fit: Fit, data: Sequences, times: Any) -> xr.Dataset:
     """
     model = require_jump_process(fit)
     times = np.sort(np.atleast_1d(np.asarray(times, float)))
+    leaving = np.broadcast_to(np.inf if follow_up is None else np.asarray(follow_up, float), (data.num_sequences,))
     starts = np.asarray(data.times)[:, 0]
     last = np.asarray(data.lengths) - 1
     ends = np.asarray(data.times)[np.arange(data.num_sequences), last]
@@ -62,9 +65,10 @@ def prevalence(fit: Fit, data: Sequences, times: Any) -> xr.Dataset:
         expected[within] += foretold[sequence, rows[sequence]]
         final = seen[sequence, np.asarray(finer.lengths)[sequence] - 1]
         if final @ absorbing > _CERTAIN:
-            observed[~within] += final
+            absorbed = ~within & (times <= leaving[sequence])
+            observed[absorbed] += final
             law = foretold[sequence, np.asarray(finer.lengths)[sequence] - 1]
-            expected[~within] += _carried_on(fit, finer, sequence, law, times + start - end)[~within]
+            expected[absorbed] += _carried_on(fit, finer, sequence, law, times + start - end)[absorbed]
     coordinates = {"time": times}
     dims = ("time", "state")
     return xr.Dataset({"observed": (dims, observed), "expected": (dims, expected), "at_risk": (("time",), observed.sum(1))}, coords=coordinates)

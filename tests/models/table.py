@@ -338,6 +338,16 @@ EMISSIONS = [
         interchangeable=False,
     ),
     Row(
+        "aggregated",
+        lg.emissions.Aggregated(lg.emissions.Poisson(N), [1, 0, 1]),
+        {"rates": np.array([[0.5] * N, [3.0] * N])},
+        _counts,
+        None,
+        lambda params, state, y, inputs: poisson_density({"rates": params["rates"][[1, 0, 1]]}, state, y, inputs),
+        {},
+        interchangeable=False,
+    ),
+    Row(
         "bernoulli_glm",
         lg.emissions.BernoulliGLM(NUM_INPUTS),
         _choice,

@@ -379,3 +379,29 @@ def test_sojourns_in_phases():
     blocked = {"transition.rates": np.array([[0.0, 2.0, 0.1], [0.0, 0.0, 1.5], [0.0, 0.0, 0.0]])}
     assert_allclose(np.asarray(model.transition_matrix(blocked, t))[0, :2].sum(), scipy.linalg.expm(alone * t)[0].sum(), rtol=1e-13)
     assert_allclose(np.asarray(stay).sum(1), 1.0, rtol=1e-14)
+
+
+def test_rates_of_subjects_around_common_ones():
+    """Rates of a group: the common ones at the inputs of the row, times exp(spread · deviation of the group)."""
+    rng = np.random.default_rng(11)
+    common = lg.generators.LogLinear([(0, 1), (1, 0)], num_inputs=1, centre=[0.5])
+    model = lg.MarkovJumpProcess(2, generator=lg.generators.PerGroup(common, num_groups=3))
+    off = 1.0 - np.eye(2)
+    rates, effects, spread = (off * rng.gamma(2.0, 0.5, (2, 2)) for _ in range(3))
+    deviations = off * rng.normal(size=(3, 2, 2))
+    params = {"rates": rates, "effects": effects[..., None], "spread": spread, "deviations": deviations}
+    groups, times = (2, 0), [np.array([0.0, 0.5, 2.0]), np.array([1.0, 1.7])]
+    inputs = [np.array([[0.0], [1.0], [1.0]]), np.array([[2.0], [0.0]])]
+    states = [np.array([0, 1, 1]), np.array([1, 0])]
+    data = lg.Sequences.from_arrays(
+        [row.astype(float) for row in states],
+        inputs={"inputs": inputs, "group": [np.full((len(row), 1), float(group)) for row, group in zip(states, groups, strict=True)]},
+        times=times,
+    )
+    model.check(data)
+    found = model.log_likelihood({f"transition.{name}": value for name, value in params.items()}, data)
+    for subject, group in enumerate(groups):
+        own = [rates * np.exp(effects * (value - 0.5) + spread * deviations[group]) for value in inputs[subject][:-1, 0]]
+        generators = np.array([matrix - np.diag(matrix.sum(1)) for matrix in own])
+        wanted = panel_log_likelihood(generators, times[subject], np.zeros(3), np.eye(2)[states[subject]], np.ones(2))
+        assert_allclose(found[subject], wanted, rtol=1e-12)

@@ -1,5 +1,6 @@
 """Emissions: what the data say about the state."""
 
+from .aggregated import Aggregated
 from .base import Emission
 from .bernoulli import Bernoulli
 from .bernoulli_glm import BernoulliGLM
@@ -16,6 +17,7 @@ from .product import Product
 from .uniform_error import UniformError
 
 __all__ = [
+    "Aggregated",
     "Bernoulli",
     "BernoulliGLM",
     "Categorical",

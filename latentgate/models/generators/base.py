@@ -26,7 +26,7 @@ Graph = tuple[tuple[bool, ...], ...]
 
 
 def graph_of(graph: object) -> Graph | None:
-    """A graph as nested tuples, [from][to]: from a matrix (non-zero where there is an edge), or pairs (from, to); None for all edges.
+    """A graph as nested tuples, [from][to]: from a matrix (non-zero where there is an edge), or tuples (from, to); None for all edges.
 
     Raises:
         ValueError: for anything else, and for an edge from a state to itself.
@@ -36,10 +36,9 @@ def graph_of(graph: object) -> Graph | None:
     if isinstance(graph, Iterable) and not isinstance(graph, np.ndarray):
         graph = list(graph)
     array = np.asarray(graph)
-    pairs = array.ndim == 2 and array.shape[1] == 2 and array.dtype.kind in "iuf" and len(array) != 2
-    # Two pairs look like a matrix of two states; no such matrix has a state number above one, or an edge on its diagonal.
-    if array.shape == (2, 2) and array.dtype != bool and not isinstance(graph, np.ndarray):
-        pairs = bool(array.max() > 1 or (array[0, 0] != array[0, 1] and array[1, 0] != array[1, 1]))
+    # Tuples are pairs; without them two pairs would look like a matrix of two states.
+    tuples = isinstance(graph, list) and bool(graph) and all(isinstance(pair, tuple) for pair in graph)
+    pairs = array.ndim == 2 and array.shape[1] == 2 and array.dtype.kind in "iuf" and (tuples or len(array) != 2)
     if pairs:
         if array.min() < 0 or (array != np.floor(array)).any():
             raise ValueError(f"graph: found the pairs {array.tolist()}, expected pairs (from, to) of state numbers 0, 1, 2, ....")

@@ -32,8 +32,8 @@ class LogLinear(Generator):
 
     Args:
         graph: as in `Free`.
-        num_inputs: columns of the input set.
-        inputs: its name.
+        num_inputs: columns of the input set; or {name of an input set: its columns} for several, whose columns then stand side by side.
+        inputs: its name, where there is one.
         ties: {column of the inputs: a label for every edge, in row-major order}: edges with equal labels have equal effects of that input, and the label
             None is for no effect. Columns that are not named have an effect of their own on every edge.
         prior: of every rate, as in `Free`.
@@ -54,8 +54,7 @@ class LogLinear(Generator):
     """
 
     base: Free
-    num_inputs: int
-    inputs: str
+    sets: tuple[tuple[str, int], ...]
     ties: tuple[tuple[int, tuple[int | str | None, ...]], ...]
     effect_prior: dist.Distribution | None
     centre: tuple[float, ...] | None
@@ -66,7 +65,7 @@ class LogLinear(Generator):
         self,
         graph: object = None,
         *,
-        num_inputs: int,
+        num_inputs: int | Mapping[str, int],
         inputs: str = "inputs",
         ties: Mapping[int, Sequence[int | str | None]] | None = None,
         prior: dist.Distribution | None = None,
@@ -76,8 +75,8 @@ class LogLinear(Generator):
     ):
         self.base = Free(graph, prior, time_scale)
         self.time_scale = self.base.time_scale
-        self.num_inputs = at_least("num_inputs", num_inputs)
-        self.inputs = inputs
+        given = num_inputs if isinstance(num_inputs, Mapping) else {inputs: num_inputs}
+        self.sets = tuple((name, at_least("num_inputs", columns)) for name, columns in given.items())
         self.ties = tuple((int(column), tuple(labels)) for column, labels in sorted(dict(ties or {}).items()))
         for column, _ in self.ties:
             if not 0 <= column < self.num_inputs:
@@ -91,7 +90,12 @@ class LogLinear(Generator):
     @property
     def input_sets(self) -> dict[str, int]:
         """See `Generator.input_sets`."""
-        return {self.inputs: self.num_inputs}
+        return dict(self.sets)
+
+    @property
+    def num_inputs(self) -> int:
+        """Columns of all input sets."""
+        return sum(columns for _, columns in self.sets)
 
     def mask(self, num_states: int) -> np.ndarray:
         """See `Generator.mask`."""
@@ -101,7 +105,8 @@ class LogLinear(Generator):
         """See `Part.suited_to`: centre and units, once."""
         if self.unit is not None:
             return self
-        rows = np.asarray(data.inputs[self.inputs])[:, :-1][np.asarray(data.mask)[:, 1:]]
+        columns = np.concatenate([np.asarray(data.inputs[name]) for name, _ in self.sets], axis=-1)
+        rows = columns[:, :-1][np.asarray(data.mask)[:, 1:]]
         spread = rows.std(0)
         centre = tuple(rows.mean(0).tolist()) if self.centre is None else self.centre
         unit = tuple((1.0 / np.where(spread > 0, spread, 1.0)).tolist())
