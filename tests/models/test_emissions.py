@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
+import latentgate as lg
+
 from .laws import NUM_RESTARTS, Bench, as_arrays, scores, with_priors
 from .table import EMISSIONS, NUM_STATES
 
@@ -132,6 +134,8 @@ def test_names_shapes_and_supports_agree(bench):
 
 
 def test_no_two_states_start_alike(bench):
+    if isinstance(bench.emission, lg.emissions.Aggregated):
+        pytest.skip("States of a class start alike; the rates break their symmetry.")
     for restart in range(NUM_RESTARTS - 1):
         for first in range(NUM_STATES):
             for second in range(first):
