@@ -313,8 +313,9 @@ print(f"open or shut is right at {100 * np.mean(right == (channel.states < 2)):.
 
 # %% [markdown]
 # Now the mechanism: R ⇌ AR ⇌ A2R ⇌ A2R*, three shut states and an open one. (The fifth state, AR*, is visited about once in a hundred openings, and left
-# out.) The shut states share one level (`lg.emissions.Aggregated`). Are six rates too much to ask of a current that shows two levels? The curvature says: no,
-# all are determined, though R and AR, which differ only in how long the channel then stays shut, by wide intervals; a longer record would narrow them.
+# out.) The shut states share one level (`lg.emissions.Aggregated`), and the fit starts from orders of magnitude. Are six rates too much to ask of a current
+# that shows two levels? The curvature says: no, all are determined, though R and AR, which differ only in how long the channel then stays shut, by wide
+# intervals; a longer record would narrow them.
 
 # %%
 names = ["A2R*", "A2R", "AR", "R"]
@@ -322,7 +323,10 @@ levels = idealised.params["emission.means"][[open_state, 1 - open_state]]
 scheme = [(3, 2), (2, 3), (2, 1), (1, 2), (1, 0), (0, 1)]
 current = lg.emissions.Aggregated(lg.emissions.Gaussian(1, "tied", scale=3.0, mean_prior=dist.Normal(levels, 1.0)), [0, 1, 1, 1])
 mechanism = lg.MarkovJumpProcess(4, current, lg.generators.Free(scheme, time_scale=1e-3), initial=np.full(4, 0.25))
-gating = lg.fit(mechanism, record, lg.EM(restarts=2, max_iterations=20 if QUICK else 500, tolerance=1e-9), seed=0)
+guess = np.zeros((4, 4))
+guess[tuple(zip(*scheme, strict=True))] = [1e2, 1e3, 1e3, 1e3, 1e4, 1e3]
+start = {"transition.rates": guess, "emission.means": levels, "emission.covariances": np.ones((1, 1))}
+gating = lg.fit(mechanism, record, lg.EM(max_iterations=20 if QUICK else 500, tolerance=1e-10), seed=0, start=start)
 print(gating.outcome.value)
 determined = gating.uncertainty()
 print(determined.report())

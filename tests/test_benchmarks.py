@@ -195,13 +195,13 @@ def test_jump_processes_compares_the_same_numbers_of_every_way(tmp_path):
 
 
 def test_coverage_simulates_what_the_model_says(tmp_path):
-    """Two replications by the command; and the panel's laws, by counting."""
+    """One replication by the command; and the panel's laws, by counting."""
     path = tmp_path / "coverage.json"
-    printed = run("jump_coverage.py", "--replications", "2", "--short", "--json", str(path))
+    printed = run("jump_coverage.py", "--replications", "1", "--short", "--json", str(path))
     report = json.loads(path.read_text())
     assert set(report["coverage"]) == {"Hessian", "NUTS"}
     assert all(0.0 <= share <= 1.0 for shares in report["coverage"].values() for share in shares.values())
-    assert all(len(ranks) == 2 and min(ranks) >= 0 and max(ranks) <= 99 for ranks in report["ranks"].values())
+    assert all(len(ranks) == 1 and 0 <= ranks[0] <= 99 for ranks in report["ranks"].values())
     assert "mean of all" in printed
 
     sys.path.insert(0, str(BENCHMARKS))

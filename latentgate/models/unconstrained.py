@@ -76,4 +76,4 @@ def minimise(loss: Callable[[Array], Array], start: Array, num_steps: int) -> Ar
 
 def lbfgs() -> optax.GradientTransformationExtraArgs:
     """The optimiser of every gradient fit. (A zoom line search climbs no faster here and takes twice as long to compile.)"""
-    return optax.lbfgs(linesearch=optax.scale_by_backtracking_linesearch(max_backtracking_steps=12, store_grad=True))
+    return optax.lbfgs(linesearch=optax.scale_by_backtracking_linesearch(max_backtracking_steps=16, decrease_factor=0.5, store_grad=True))

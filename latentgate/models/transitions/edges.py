@@ -98,8 +98,14 @@ def _merged(gaps: np.ndarray, latest: float) -> np.ndarray:
 
 
 def _distinct(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    distinct, which = np.unique(rows, axis=0, return_inverse=True)
-    return distinct, which.reshape(-1).astype(np.int32)
+    """Distinct rows [n, column], and which of them each row is; column by column, which is many times faster than `np.unique` of rows."""
+    code = np.zeros(len(rows), np.int64)
+    for column in rows.T:
+        values, own = np.unique(column, return_inverse=True)
+        # Made small again, so that the product with the next column's number stays an integer.
+        code = np.unique(code * len(values) + own.reshape(-1), return_inverse=True)[1].reshape(-1)
+    _, first, which = np.unique(code, return_index=True, return_inverse=True)
+    return rows[first], which.reshape(-1).astype(np.int32)
 
 
 def _padded(rows: np.ndarray, filler: float | None = None) -> np.ndarray:
