@@ -1,6 +1,6 @@
 """Coverage of intervals and simulation-based calibration of a Markov jump process, through the public `lg.fit` and `Fit.interval`.
 
-    python benchmarks/jump_coverage.py [--replications 200] [--short] [--json FILE]
+    python benchmarks/jump_coverage.py [--replications 200] [--first 0] [--short] [--json FILE]
 
 An illness-death panel: 60 subjects, well at the start, looked at every half year for 2.5 years; whether they are well or ill is read with errors, the time of
 death is exact. For each replication rates and errors are drawn from the prior, a panel is simulated from them in NumPy (`simulate_panel`, which knows nothing
@@ -112,13 +112,14 @@ def summarised(rows: list[Replication], ranks_of: int) -> dict[str, Any]:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--replications", type=int, default=200)
+    parser.add_argument("--first", type=int, default=0, help="number of the first replication, its seed: to go on, or for replications that are all new")
     parser.add_argument("--short", action="store_true", help="chains too short to be right, to see that everything runs")
     parser.add_argument("--json", metavar="FILE")
     options = parser.parse_args(arguments)
     ranks_of, began, model = 99, time.perf_counter(), illness_death()
     rows: list[Replication] = []
     report: dict[str, Any] = {}
-    for seed in range(options.replications):
+    for seed in range(options.first, options.first + options.replications):
         rows.append(replicate(model, seed, SHORT if options.short else SAMPLER, ranks_of))
         print(".", end="", flush=True, file=sys.stderr)
         # After each, so that a run that is cut short leaves what it found.
