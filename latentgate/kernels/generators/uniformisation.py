@@ -24,6 +24,8 @@ _SHORT = (2.0, 24)
 _LONG = (16.0, 64)
 # Gaps up to Λt = 16 · 2^24; a chain so fast has settled long before.
 _BITS = 24
+# Of the long way, kept at a time: memory of more than some 32 MB is fetched from the system anew at every call.
+_MOST_NUMBERS = 1_000_000
 
 
 def transition_matrices(generators: ArrayLike, gaps: ArrayLike, index: ArrayLike | None = None) -> Array:
@@ -54,11 +56,10 @@ def transition_matrices(generators: ArrayLike, gaps: ArrayLike, index: ArrayLike
     jumps = jnp.eye(generators.shape[-1], dtype=dtype) + generators / fastest[:, None, None]
     which = None if index is None or generators.shape[0] == 1 else jnp.asarray(index)
     expected = gaps * (fastest[0] if which is None else fastest[which])
-    # The long way is computed anew in the reverse pass: kept, its levels would cost memory whether or not it is taken.
     ways = [
         lambda jumps, expected: _series(jumps, expected, which, *_SHORT),
         lambda jumps, expected: _series(jumps, expected, which, *_LONG),
-        jax.checkpoint(lambda jumps, expected: _binary(jumps, expected, which)),
+        lambda jumps, expected: _in_parts(jumps, expected, which),
     ]
     longest = largest(expected)
     return jax.lax.switch((longest > _SHORT[0]).astype(jnp.int32) + (longest > _LONG[0]), ways, jumps, expected)
@@ -80,6 +81,18 @@ def _series(jumps: Array, expected: Array, which: Array | None, longest: float, 
     else:
         matrices = jnp.einsum("un,unij->uij", weights, powers[which])
     return matrices
+
+
+def _in_parts(jumps: Array, expected: Array, which: Array | None) -> Array:
+    """`_binary`, so few gaps at a time that its levels fit a small memory, which is set aside at every call, whether or not this way is taken."""
+    num_gaps, size = expected.shape[0], jumps.shape[-1]
+    part = max(1, _MOST_NUMBERS // (_BITS * size * size))
+    # Levels are computed anew in the reverse pass.
+    binary = jax.checkpoint(lambda expected, which: _binary(jumps, expected, which))
+    if num_gaps <= part:
+        return binary(expected, which)
+    padded = [None if array is None else jnp.pad(array, (0, -num_gaps % part)).reshape(-1, part) for array in (expected, which)]
+    return jax.lax.map(lambda own: binary(*own), tuple(padded)).reshape(-1, size, size)[:num_gaps]
 
 
 def _binary(jumps: Array, expected: Array, which: Array | None) -> Array:
