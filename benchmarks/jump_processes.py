@@ -194,7 +194,7 @@ def fits() -> list[dict[str, Any]]:
     """Where the files are; a file that is not there is said to be missing."""
     try:
         psor, fev = lg.load("psor", download=False), lg.load("fev", download=False)
-    except Exception as error:
+    except lg.RecordingUnavailable as error:
         print(f"fits are left out: {error}", file=sys.stderr)
         return []
     rows = [

@@ -48,23 +48,26 @@ def _num_states(params: Mapping[str, np.ndarray], dims: Mapping[str, Sequence[st
 def match_params(reference: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray], dims: Mapping[str, Sequence[str]]) -> np.ndarray:
     """Permutation of the states of `other` that brings its parameters nearest to `reference`.
 
-    Only parameters with a single state axis are compared (a permutation acts on them row by row); each is divided by the spread of the reference.
-    Empty for a model without states.
+    Only parameters with a single state axis are compared (a permutation acts on them row by row); each is divided by the spread of the reference. Where
+    there are none to compare, states stay as they are. Empty for a model without states.
     """
     if not has_states(dims):
         return np.zeros(0, int)
 
+    compared = {
+        name: [dim in STATE_AXES for dim in axes].index(True)
+        for name, axes in dims.items()
+        if [dim in STATE_AXES for dim in axes].count(True) == 1 and not name.startswith("initial.")
+    }
+    if not compared:
+        return np.arange(_num_states(reference, dims))
+
     def features(params: Mapping[str, np.ndarray]) -> np.ndarray:
         columns = []
-        for name, axes in dims.items():
-            if [dim in STATE_AXES for dim in axes].count(True) == 1 and not name.startswith("initial."):
-                axis = next(i for i, dim in enumerate(axes) if dim in STATE_AXES)
-                rows = np.moveaxis(np.asarray(params[name]), axis, 0).reshape(np.shape(params[name])[axis], -1)
-                spread = np.asarray(reference[name]).std()
-                columns.append(rows / (spread * np.sqrt(rows.shape[1]) if spread > 0 else 1.0))
+        for name, axis in compared.items():
+            rows = np.moveaxis(np.asarray(params[name]), axis, 0).reshape(np.shape(params[name])[axis], -1)
+            spread = np.asarray(reference[name]).std()
+            columns.append(rows / (spread * np.sqrt(rows.shape[1]) if spread > 0 else 1.0))
         return np.concatenate(columns, axis=1)
 
-    if not any([dim in STATE_AXES for dim in axes].count(True) == 1 and not name.startswith("initial.") for name, axes in dims.items()):
-        # Nothing to compare them by.
-        return np.arange(_num_states(reference, dims))
     return match_rows(features(reference), features(other))

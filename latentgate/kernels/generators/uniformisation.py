@@ -96,13 +96,12 @@ def _in_parts(jumps: Array, expected: Array, which: Array | None) -> Array:
 
 
 def _binary(jumps: Array, expected: Array, which: Array | None) -> Array:
-    """The same for any expected numbers of jumps."""
+    """As `_series`, for any expected numbers of jumps."""
     longest, terms = _LONG
     whole = jnp.clip(jnp.floor(expected / longest), 0, 2.0**_BITS - 1)
     matrices = _series(jumps, jnp.clip(expected - whole * longest, 0, longest), which, longest, terms)
     full = jnp.full(jumps.shape[:1], longest, jumps.dtype)
     unit = _with_unit_rows(_series(jumps, full, jnp.arange(jumps.shape[0]), longest, terms))
-
     most = largest(whole)
 
     def level(carry: tuple[Array, Array], place: Array):

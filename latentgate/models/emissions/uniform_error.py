@@ -14,7 +14,7 @@ from ..distributions import numbers_of
 from .base import Emission
 from .checks import at_least, check_categories, prior_or
 
-# Probability of an error at the start of a fit.
+# Probability of the right label at the start of a fit.
 _MOSTLY_RIGHT = 0.9
 
 

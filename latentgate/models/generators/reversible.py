@@ -7,6 +7,8 @@ import numpy as np
 import numpyro.distributions as dist
 from jax import Array
 
+from latentgate.kernels.generators import reversible
+
 from ..base import Params, Prior
 from ..distributions import Dirichlet
 from ..emissions.checks import positive, prior_or
@@ -67,9 +69,7 @@ class Reversible(Generator):
 
     def rates(self, params: Params, covariates: Array) -> Array:
         """See `Generator.rates`."""
-        stationary, symmetric = self.stationary_and_symmetric(params)
-        root = jnp.sqrt(stationary)
-        return symmetric * root[:, None, :] / root[:, :, None]
+        return reversible.generator(*self.stationary_and_symmetric(params))
 
     def from_counts(self, key: Array, jumps: Array, times: Array) -> Params:
         """See `Generator.from_counts`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from latentgate.data import Sequences
@@ -179,8 +180,6 @@ def with_arrivals(matrices: Array, generators: Array, gaps: Array, arrivals: Arr
 
 def check_times(data: Sequences) -> None:
     """Raises ValueError for data without times, without a gap, or with unknown arrivals."""
-    import numpy as np
-
     if data.times is None:
         raise ValueError("data: found no times, expected them for a process in continuous time; pass Sequences.from_arrays(..., times=[...]).")
     if data.max_length < 2:
