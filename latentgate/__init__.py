@@ -25,6 +25,7 @@ _HOMES = {
     "fit": "latentgate.inference",
     "HMM": "latentgate.models",
     "MarkovJumpProcess": "latentgate.models",
+    "MixtureOfExperts": "latentgate.models",
     "LinearGaussianSSM": "latentgate.models",
     "PoissonLDS": "latentgate.models",
     "RecordingUnavailable": "latentgate.data",
@@ -37,7 +38,9 @@ _MODULES = {
     "decoding": "latentgate.decoding",
     "dynamics": "latentgate.models.linear",
     "emissions": "latentgate.models.emissions",
+    "experts": "latentgate.models.experts",
     "filters": "latentgate.filters",
+    "gates": "latentgate.models.gates",
     "generators": "latentgate.models.generators",
     "jump_processes": "latentgate.jump_processes",
     "kernels": "latentgate.kernels",
@@ -59,7 +62,20 @@ if TYPE_CHECKING:
     from latentgate.data.panel import panel
     from latentgate.decoding import DiscriminativeKalmanFilter, KalmanDecoder, WienerFilter
     from latentgate.inference import EM, MAP, NUTS, SVI, Fit, NonFiniteLikelihoodError, Outcome, cross_validate, fit
-    from latentgate.models import HMM, LinearGaussianSSM, MarkovJumpProcess, PoissonLDS, basis, emissions, generators, priors, transitions
+    from latentgate.models import (
+        HMM,
+        LinearGaussianSSM,
+        MarkovJumpProcess,
+        MixtureOfExperts,
+        PoissonLDS,
+        basis,
+        emissions,
+        experts,
+        gates,
+        generators,
+        priors,
+        transitions,
+    )
     from latentgate.models import linear as dynamics
 
 

@@ -11,6 +11,7 @@ from .discrete import (
     smooth,
 )
 from .gaussian import GaussianChain, GaussianFiltered, GaussianSmoothed, Information, Observations
+from .independent import IndependentChain, log_sum_exp_leading
 from .posterior import Filtered, Smoothed
 from .semirings import SEMIRINGS, log_sum_exp, safe_log
 
@@ -22,6 +23,7 @@ __all__ = [
     "GaussianChain",
     "GaussianFiltered",
     "GaussianSmoothed",
+    "IndependentChain",
     "Information",
     "Observations",
     "Path",
@@ -29,6 +31,7 @@ __all__ = [
     "filter",
     "log_normaliser",
     "log_sum_exp",
+    "log_sum_exp_leading",
     "most_probable_path",
     "safe_log",
     "sample",

@@ -7,5 +7,6 @@ from .base import StateSpaceModel
 from .hmm import HMM
 from .jump_process import MarkovJumpProcess
 from .linear import LinearGaussianSSM, PoissonLDS
+from .mixture_of_experts import MixtureOfExperts
 
-__all__ = ["HMM", "LinearGaussianSSM", "MarkovJumpProcess", "PoissonLDS", "StateSpaceModel"]
+__all__ = ["HMM", "LinearGaussianSSM", "MarkovJumpProcess", "MixtureOfExperts", "PoissonLDS", "StateSpaceModel"]

@@ -105,3 +105,34 @@ def dirichlet_mode(counts: Array, concentration: Array, previous: Array) -> Arra
     weight = jnp.maximum(counts + concentration - 1.0, 0.0)
     total = weight.sum(-1, keepdims=True)
     return jnp.where(total > 0, weight / jnp.where(total > 0, total, 1.0), previous)
+
+
+class RootInverseGamma(dist.Distribution):
+    """Law of a standard deviation whose variance is inverse gamma, from a smallest value on.
+
+    Args:
+        concentration, rate: of the inverse gamma law of the variance.
+        smallest: no standard deviation is less; the density is not normalised for what that cuts off.
+    """
+
+    arg_constraints = {"concentration": constraints.positive, "rate": constraints.positive}  # noqa: RUF012 - numpyro's protocol
+    pytree_data_fields = ("concentration", "rate")
+    pytree_aux_fields = ("smallest",)
+
+    def __init__(self, concentration: Any, rate: Any, smallest: float = 0.0, *, validate_args: bool | None = None):
+        self.concentration, self.rate, self.smallest = concentration, rate, smallest
+        super().__init__(jnp.broadcast_shapes(jnp.shape(concentration), jnp.shape(rate)), (), validate_args=validate_args)
+
+    @property
+    def support(self) -> Any:
+        """Above the smallest value."""
+        return constraints.greater_than(self.smallest) if self.smallest else constraints.positive
+
+    def sample(self, key: Array | None, sample_shape: tuple[int, ...] = ()) -> Array:
+        """Draws; those below the smallest value are raised to it."""
+        variance = dist.InverseGamma(self.concentration, self.rate).sample(key, sample_shape)
+        return jnp.maximum(jnp.sqrt(jnp.asarray(variance)), self.smallest)
+
+    def log_prob(self, value: Array, intermediates: Any = None) -> Array:
+        """Log-density, [...]."""
+        return jnp.asarray(dist.InverseGamma(self.concentration, self.rate).log_prob(value**2)) + jnp.log(2.0 * value)

@@ -18,7 +18,7 @@ Evaluate = Callable[[Array], tuple[Array, Array, Array]]
 _MOST_COLUMNS = 16
 
 
-def newton_rows(evaluate: Evaluate, start: Array, num_steps: int) -> Array:
+def newton_rows(evaluate: Evaluate, start: Array, num_steps: int, bound: float | None = None) -> Array:
     """Raises the value of every row, each a problem of its own.
 
     Each step evaluates one candidate a row. A candidate that does not lower the row's value is taken and gives the next Newton direction with a
@@ -30,6 +30,8 @@ def newton_rows(evaluate: Evaluate, start: Array, num_steps: int) -> Array:
         evaluate: see `Evaluate`; a row's results must depend on that row alone.
         start: rows [row, D].
         num_steps: candidates tried after the start.
+        bound: largest absolute value of an entry, or None. An entry that is on the bound, and would be driven beyond it, is held while the others move (the
+            projected Newton method of Bertsekas 1982).
 
     Returns:
         rows [row, D], none with a lower value than it had.
@@ -38,7 +40,14 @@ def newton_rows(evaluate: Evaluate, start: Array, num_steps: int) -> Array:
     def step(carry, _):
         rows, value, direction, size, ratio = carry
         candidate = rows + size[:, None] * direction
+        if bound is not None:
+            candidate = jnp.clip(candidate, -bound, bound)
         found, gradient, curvature = evaluate(candidate)
+        if bound is not None:
+            held = ((candidate >= bound) & (gradient > 0)) | ((candidate <= -bound) & (gradient < 0))
+            gradient = jnp.where(held, 0.0, gradient)
+            apart = held[:, :, None] | held[:, None, :]
+            curvature = jnp.where(apart, jnp.eye(rows.shape[-1], dtype=rows.dtype), curvature)
         better = found >= value
         rows = jnp.where(better[:, None], candidate, rows)
         value = jnp.where(better, found, value)

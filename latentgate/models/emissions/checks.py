@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import Literal
 
 import numpy as np
 import numpyro.distributions as dist
@@ -37,12 +38,14 @@ def positive(name: str, value: float) -> float:
     return float(value)
 
 
-def prior_or(name: str, prior: dist.Distribution | None, default: dist.Distribution) -> dist.Distribution:
-    """The prior given, or the default.
+def prior_or(name: str, prior: dist.Distribution | Literal["flat"] | None, default: dist.Distribution) -> dist.Distribution:
+    """The prior given, the default for None, or for "flat" a constant density on the default's support.
 
     Raises:
         ValueError: unless it is a numpyro distribution.
     """
+    if isinstance(prior, str) and prior == "flat":
+        return dist.ImproperUniform(default.support, (), ())
     if prior is None:
         return mended(default)
     if not isinstance(prior, dist.Distribution):

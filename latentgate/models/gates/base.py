@@ -1,0 +1,114 @@
+"""The interface of a gate: how inputs weigh experts, or the next states."""
+
+from __future__ import annotations
+
+import abc
+from typing import Self
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from latentgate.data import Sequences
+
+from ..base import Params, Part
+from ..emissions.base import check_inputs
+from ..sized import sized_by_inputs
+from ..unconstrained import maximise
+
+# L-BFGS steps of an M-step without closed form: EM needs progress, not convergence, at each iteration.
+NUMERICAL_STEPS = 12
+_NO_INPUTS = "inputs: found none, and {} does not model inputs; pass one array [time, input] a sequence."
+
+
+class Gate(Part):
+    """Probabilities of K experts (or next states) given the inputs of a step.
+
+    A gate is a part like any other: `num_states` in the methods that it inherits from `Part` is K. Its number of inputs may be left open, and is then
+    taken from the data it is fitted to.
+
+    Attributes:
+        inputs: name of the input set.
+        num_inputs: M, its columns; None until data have been seen.
+    """
+
+    inputs: eqx.AbstractVar[str]
+    num_inputs: eqx.AbstractVar[int | None]
+
+    @property
+    def input_sets(self) -> dict[str, int]:
+        """{name: number of columns} of the input set it reads."""
+        return {self.inputs: self.columns}
+
+    @property
+    def columns(self) -> int:
+        """M.
+
+        Raises:
+            ValueError: if it has been left open.
+        """
+        if self.num_inputs is None:
+            raise ValueError(f"num_inputs: found None, expected a number of columns; pass {type(self).__name__}(num_inputs=...), or model.suited_to(data).")
+        return self.num_inputs
+
+    @property
+    def normalised(self) -> bool:
+        """Whether the weights sum to one, as those of a mixture must."""
+        return True
+
+    @property
+    def models_inputs(self) -> bool:
+        """Whether the gate is a law of the inputs too, so that the likelihood is that of inputs and observations."""
+        return False
+
+    @abc.abstractmethod
+    def log_weights(self, params: Params, inputs: Array) -> Array:
+        """Logarithms of the weights of the experts given inputs [..., M], [..., K]; -inf for an expert that is not selected."""
+
+    def log_potentials(self, params: Params, inputs: Array) -> Array:
+        """What the gate adds to the potential of each expert, [..., K]: the log-weights, or the joint log-density of expert and inputs."""
+        return self.log_weights(params, inputs)
+
+    def m_step(self, params: Params, inputs: Array, targets: Array) -> Params:
+        """Parameters that do not lower Σ targets · log_potentials + log-prior; numerical here, Newton or closed form where there is one.
+
+        Args:
+            params: current values.
+            inputs: [sequence, time, M].
+            targets: expected numbers of each choice, [sequence, time, K]; not negative, zero at padding.
+        """
+
+        def expected(new: Params) -> Array:
+            values = self.log_potentials(new, inputs)
+            return jnp.sum(jnp.where(targets > 0, targets * values, 0.0))
+
+        return maximise(expected, self.priors(targets.shape[-1]), params, NUMERICAL_STEPS)
+
+    def sample(self, key: Array, params: Params, inputs: Array) -> Array:
+        """An expert for inputs [..., M], int32 [...]."""
+        return jax.random.categorical(key, self.log_weights(params, inputs)).astype(jnp.int32)
+
+    def log_prevalence(self, params: Params) -> Array:
+        """Log-probability of each expert before its inputs are known, [K], for gates that model inputs.
+
+        Raises:
+            ValueError: for a gate that does not.
+        """
+        raise ValueError(_NO_INPUTS.format(type(self).__name__))
+
+    def sample_inputs(self, key: Array, params: Params, expert: Array) -> Array:
+        """Inputs [M] of a step whose expert (scalar) is given, for gates that model inputs.
+
+        Raises:
+            ValueError: for a gate that does not.
+        """
+        raise ValueError(_NO_INPUTS.format(type(self).__name__))
+
+    def suited_to(self, data: Sequences) -> Self:
+        """The same gate for as many inputs as the data have."""
+        return sized_by_inputs(self, data)
+
+    def check(self, data: Sequences) -> None:
+        """Checks the input set."""
+        check_inputs(type(self).__name__, sized_by_inputs(self, data).input_sets, data)

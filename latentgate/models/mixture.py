@@ -1,0 +1,162 @@
+"""A gate and its experts: what a static mixture of experts and an emission made of one have in common."""
+
+from __future__ import annotations
+
+from typing import Self
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from latentgate.data import Sequences
+
+from .base import Params, Part, Prior, split_keys, with_prefix, without_prefix
+from .emissions.statistics import column_spread, feature_moments
+from .experts.base import Experts
+from .gates.base import Gate
+
+STARTS = ("k-means", "random")
+# Lloyd iterations of a start, and M-steps that turn a partition into parameters: EM goes on from there.
+_LLOYD_STEPS = 20
+_STARTING_STEPS = 4
+# Share of a row that a start leaves to the experts of other clusters.
+_SPILT = 0.1
+
+
+class Mixture(eqx.Module):
+    """p(y | x) = Σ_k weight_k(x) p(y | x, expert k).
+
+    Attributes:
+        gate: one whose weights sum to one.
+        experts: K of them.
+        start: how restarts begin: "k-means" clusters of inputs and observations, or a "random" partition.
+    """
+
+    gate: Gate
+    experts: Experts
+    start: str
+
+    def __init__(self, gate: Gate, experts: Experts, start: str = "k-means"):
+        if not isinstance(gate, Gate):
+            raise ValueError(f"gate: found {gate!r}, expected one of lg.gates, for example lg.gates.Softmax().")
+        if not isinstance(experts, Experts):
+            raise ValueError(
+                f"experts: found {experts!r}, expected one of lg.experts, for example lg.experts.LinearGaussian(3); wrap an emission in lg.experts.OfEmission."
+            )
+        if not gate.normalised:
+            raise ValueError(
+                f"gate: found {type(gate).__name__} whose weights do not sum to one, expected a normalised gate: there is no density otherwise. "
+                "Use lg.emissions.GatedRegression for a regression on gated means."
+            )
+        if start not in STARTS:
+            raise ValueError(f"start: found {start!r}, expected one of {', '.join(map(repr, STARTS))}.")
+        self.gate, self.experts, self.start = gate, experts, start
+
+    @property
+    def num_experts(self) -> int:
+        """K."""
+        return self.experts.num_experts
+
+    def priors(self) -> dict[str, Prior]:
+        """Priors of all parameters under `gate.` and `experts.`."""
+        return {**with_prefix("gate", self.gate.priors(self.num_experts)), **with_prefix("experts", self.experts.priors(self.num_experts))}
+
+    def dims(self) -> dict[str, tuple[str, ...]]:
+        """Dimension names."""
+        return {**with_prefix("gate", self.gate.dims()), **with_prefix("experts", self.experts.dims())}
+
+    @property
+    def input_sets(self) -> dict[str, int]:
+        """{name: columns} of the input sets that gate and experts read."""
+        return {**self.gate.input_sets, **self.experts.input_sets}
+
+    def check(self, data: Sequences) -> None:
+        """Raises ValueError if the data cannot belong to it."""
+        self.gate.check(data)
+        self.experts.check(data)
+
+    def suited_to(self, data: Sequences) -> Self:
+        """See `Part.suited_to`."""
+        parts = (self.gate.suited_to(data), self.experts.suited_to(data))
+        return eqx.tree_at(lambda mixture: (mixture.gate, mixture.experts), self, parts, is_leaf=lambda leaf: isinstance(leaf, Part))
+
+    def adopt(self, other: Mixture, params: Params) -> Params:
+        """Parameters of another mixture as a start for this one; see `Part.adopt`."""
+        return {
+            **with_prefix("gate", self.gate.adopt(other.gate, without_prefix("gate", params))),
+            **with_prefix("experts", self.experts.adopt(other.experts, without_prefix("experts", params))),
+        }
+
+    def log_nodes(self, params: Params, data: Sequences) -> Array:
+        """Log-density of each step with each expert, [sequence, time, K]."""
+        weights = self.gate.log_potentials(without_prefix("gate", params), self._gate_inputs(data))
+        return weights + self.experts.log_likelihood(without_prefix("experts", params), data)
+
+    def m_step(self, params: Params, data: Sequences, responsibilities: Array) -> Params:
+        """Parameters that do not lower the expected log-joint; responsibilities [sequence, time, K], zero at padding."""
+        gate, experts = without_prefix("gate", params), without_prefix("experts", params)
+        return {
+            **with_prefix("gate", self.gate.m_step(gate, self._gate_inputs(data), responsibilities)),
+            **with_prefix("experts", self.experts.m_step(experts, data, responsibilities)),
+        }
+
+    def sample(self, key: Array, params: Params, inputs: dict[str, Array], recent: Array) -> tuple[Array, Array]:
+        """An observation [feature] of one step, and its expert."""
+        for_expert, for_value = jax.random.split(key)
+        expert = self.gate.sample(for_expert, without_prefix("gate", params), inputs[self.gate.inputs])
+        return self.experts.sample(for_value, without_prefix("experts", params), expert, inputs, recent), expert
+
+    def initialize(self, key: Array, data: Sequences) -> Params:
+        """Parameters fitted to a partition of the steps."""
+        keys = split_keys(key, ["gate", "experts", "partition"])
+        partition = _k_means if self.start == "k-means" else _random_partition
+        labels = partition(keys["partition"], self._features(data), jnp.asarray(data.mask), self.num_experts)
+        shares = (1 - _SPILT) * jax.nn.one_hot(labels, self.num_experts) + _SPILT / self.num_experts
+        shares = jnp.where(jnp.asarray(data.mask)[..., None], shares, 0.0)
+        params = {
+            **with_prefix("gate", self.gate.initialize(keys["gate"], data, self.num_experts)),
+            **with_prefix("experts", self.experts.initialize(keys["experts"], data, self.num_experts)),
+        }
+        return jax.lax.fori_loop(0, _STARTING_STEPS, lambda _, params: self.m_step(params, data, shares), params)
+
+    def _gate_inputs(self, data: Sequences) -> Array:
+        return jnp.asarray(data.inputs[self.gate.inputs])
+
+    def _features(self, data: Sequences) -> Array:
+        """Inputs and observations in units of their spread, side by side, [sequence, time, column]."""
+        columns = []
+        for name in self.input_sets:
+            mean, deviation = column_spread(data.inputs[name], data.lengths)
+            columns.append((jnp.asarray(data.inputs[name]) - mean) / deviation)
+        mean, deviation = feature_moments(data)
+        values = (jnp.asarray(data.values) - mean) / jnp.where(deviation > 0, deviation, 1.0)
+        return jnp.concatenate([*columns, jnp.where(jnp.asarray(data.observed), values, 0.0)], axis=-1)
+
+
+def _k_means(key: Array, features: Array, mask: Array, num_clusters: int) -> Array:
+    """Labels [sequence, time] by Lloyd's algorithm from random rows; compiled with the restarts, which scikit-learn's cannot be."""
+    # Every restart stretches the columns anew, or all would end in the same few partitions.
+    for_stretch, for_centres = jax.random.split(key)
+    flat = (features * jnp.exp(0.7 * jax.random.normal(for_stretch, features.shape[-1:], features.dtype))).reshape(-1, features.shape[-1])
+    real = mask.reshape(-1)
+    order = jnp.argsort(jnp.where(real, jax.random.uniform(for_centres, real.shape), 2.0))
+    centres = flat[order[jnp.arange(num_clusters) % order.shape[0]]]
+
+    def nearest(centres: Array) -> Array:
+        return jnp.argmin(jnp.stack([jnp.sum((flat - centre) ** 2, -1) for centre in centres]), axis=0)
+
+    def step(_, centres: Array) -> Array:
+        members = jnp.where(real, jax.nn.one_hot(nearest(centres), num_clusters, axis=0, dtype=flat.dtype), 0.0)
+        counts = members.sum(1, keepdims=True)
+        return jnp.where(counts > 0, members @ flat / jnp.where(counts > 0, counts, 1.0), centres)
+
+    return nearest(jax.lax.fori_loop(0, _LLOYD_STEPS, step, centres)).reshape(mask.shape)
+
+
+def _random_partition(key: Array, features: Array, mask: Array, num_clusters: int) -> Array:
+    """Labels [sequence, time]: slices of equal number along a random direction."""
+    direction = jax.random.normal(key, features.shape[-1:], features.dtype)
+    along = jnp.where(mask, features @ direction, jnp.inf).reshape(-1)
+    rank = jnp.argsort(jnp.argsort(along))
+    return jnp.minimum(rank * num_clusters // jnp.maximum(mask.sum(), 1), num_clusters - 1).reshape(mask.shape)
