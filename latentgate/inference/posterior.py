@@ -108,7 +108,7 @@ def aligned(
         for chain, draw in np.ndindex(num_chains, num_draws):
             one = {name: value[chain, draw] for name, value in draws.items()}
             order = match_params(nearest, one, dims)
-            orders[chain, draw] = tuple(order)
+            orders[chain, draw] = tuple(order.ravel())
             for name, value in permute_states(one, dims, order).items():
                 result[name][chain, draw] = value
         nearest = {name: value.mean((0, 1)) for name, value in result.items()}

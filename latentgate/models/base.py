@@ -55,6 +55,18 @@ def with_shape(prior: Distribution, shape: tuple[int, ...], name: str) -> Distri
     return expanded.to_event(len(wanted))
 
 
+def repeated(name: str, prior: Prior, count: int) -> Distribution:
+    """The law of `count` independent copies of an array, [count, ...], for parts that every state has one of.
+
+    Raises:
+        ValueError: for a prior that depends on other parameters.
+    """
+    if not isinstance(prior, Distribution):
+        raise ValueError(f"prior of {name}: found one that depends on other parameters, expected a distribution, since every state has a copy of its own.")
+    whole: Any = prior.expand((count, *prior.batch_shape))
+    return whole.to_event(1 + len(prior.batch_shape))
+
+
 class Part(eqx.Module):
     """A piece of a model with parameters of its own, named without the prefix that the model gives it."""
 

@@ -66,6 +66,12 @@ class Mixture(eqx.Module):
         """Dimension names."""
         return {**with_prefix("gate", self.gate.dims()), **with_prefix("experts", self.experts.dims())}
 
+    def interchangeable_dims(self) -> dict[str, tuple[str, ...]]:
+        """`dims`, but for experts that differ in kind, whose axes have another name: they must not be renumbered."""
+        if not (self.gate.anchored or self.experts.anchored):
+            return self.dims()
+        return {name: tuple("own_expert" if dim == "expert" else dim for dim in axes) for name, axes in self.dims().items()}
+
     @property
     def input_sets(self) -> dict[str, int]:
         """{name: columns} of the input sets that gate and experts read."""
@@ -75,6 +81,14 @@ class Mixture(eqx.Module):
         """Raises ValueError if the data cannot belong to it."""
         self.gate.check(data)
         self.experts.check(data)
+
+    def catalogue(self, data: Sequences) -> Sequences:
+        """See `Part.catalogue`."""
+        return self.experts.catalogue(self.gate.catalogue(data))
+
+    def prepare(self, data: Sequences) -> Sequences:
+        """See `Part.prepare`."""
+        return self.experts.prepare(self.gate.prepare(data))
 
     def suited_to(self, data: Sequences) -> Self:
         """See `Part.suited_to`."""

@@ -73,6 +73,10 @@ class MixtureOfExperts(StateSpaceModel):
         """See `StateSpaceModel.dims`."""
         return self.mixture.dims()
 
+    def interchangeable_dims(self) -> dict[str, tuple[str, ...]]:
+        """See `StateSpaceModel.interchangeable_dims`."""
+        return self.mixture.interchangeable_dims()
+
     def check(self, data: Sequences) -> None:
         """See `StateSpaceModel.check`."""
         if not isinstance(data, Sequences):
@@ -85,11 +89,11 @@ class MixtureOfExperts(StateSpaceModel):
 
     def catalogue(self, data: Sequences) -> Sequences:
         """See `Part.catalogue`."""
-        return self.experts.catalogue(self.gate.catalogue(data))
+        return self.mixture.catalogue(data)
 
     def prepare(self, data: Sequences) -> Sequences:
         """See `Part.prepare`."""
-        return self.experts.prepare(self.gate.prepare(data))
+        return self.mixture.prepare(data)
 
     def initialize(self, key: Array, data: Sequences) -> Params:
         """See `StateSpaceModel.initialize`."""

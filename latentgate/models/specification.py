@@ -9,8 +9,11 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
+from numpyro.distributions import constraints
 
 from .distributions import mended
+
+_SUPPORTS: dict[str, Any] = {"real": constraints.real, "positive": constraints.positive}
 
 
 def to_specification(value: Any) -> Any:
@@ -21,11 +24,13 @@ def to_specification(value: Any) -> Any:
     """
     if isinstance(value, eqx.Module):
         fields = {field.name: to_specification(getattr(value, field.name)) for field in dataclasses.fields(value)}
-        return {"class": type(value).__name__, "fields": fields}
+        return {"class": _name_of(type(value)), "fields": fields}
     if isinstance(value, dist.Independent):
         return {"independent": to_specification(value.base_dist), "ndims": value.reinterpreted_batch_ndims}
     if isinstance(value, dist.ExpandedDistribution):
         return {"expanded": to_specification(value.base_dist), "shape": list(value.batch_shape)}
+    if isinstance(value, dist.ImproperUniform):
+        return {"flat": _support_name(value.support), "shape": list(value.batch_shape)}
     if isinstance(value, dist.Distribution):
         arguments = {name: to_specification(getattr(value, name)) for name in value.arg_constraints}
         return {"distribution": type(value).__name__, "arguments": arguments}
@@ -59,6 +64,8 @@ def from_specification(value: Any) -> Any:
         return from_specification(value["independent"]).to_event(value["ndims"])
     if "expanded" in value:
         return from_specification(value["expanded"]).expand(value["shape"])
+    if "flat" in value:
+        return dist.ImproperUniform(_SUPPORTS[value["flat"]], tuple(value["shape"]), ())
     if "distribution" in value:
         distribution = getattr(dist, value["distribution"], None)
         if not (isinstance(distribution, type) and issubclass(distribution, dist.Distribution)):
@@ -84,17 +91,39 @@ def _restore(cls: type, fields: dict) -> eqx.Module:
     return module
 
 
+def _support_name(support: Any) -> str:
+    for name, known in _SUPPORTS.items():
+        if support == known:
+            return name
+    raise TypeError(f"cannot save a flat prior on {support!r}: only flat priors on the reals and on positive numbers can be written to a file.")
+
+
+# Families whose classes are named alike: experts and emissions are both Poisson.
+_QUALIFIED = ("gates", "experts")
+
+
+def _name_of(cls: type) -> str:
+    """Name of a class in files: its own, with the family before it where that is needed to tell it from others."""
+    module = cls.__module__.split(".")
+    family = next((part for part in module if part in _QUALIFIED), None)
+    if family is None and cls.__name__ == "MixtureOfExperts" and "emissions" in module:
+        family = "emissions"
+    return cls.__name__ if family is None else f"{family}.{cls.__name__}"
+
+
 def _classes() -> dict[str, type]:
     from .base import Part, StateSpaceModel
     from .basis import Basis
     from .linear.structural import Component
+    from .mixture import Mixture
     from .priors import CouplingPrior
 
     found: dict[str, type] = {}
     pending: list[type] = [Part, StateSpaceModel, Basis, Component, CouplingPrior]
+    found["Mixture"] = Mixture
     while pending:
         for cls in pending.pop().__subclasses__():
             if cls.__module__.startswith("latentgate."):
-                found[cls.__name__] = cls
+                found[_name_of(cls)] = cls
                 pending.append(cls)
     return found
