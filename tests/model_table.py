@@ -25,6 +25,7 @@ def small_models() -> dict[str, tuple[lg.HMM, lg.Sequences]]:
         real.append(signal)
         binary.append((rng.random((length, 1)) > 0.4).astype(float))
     signals = lg.Sequences.from_arrays(real, inputs=inputs)
+    single = lg.Sequences.from_arrays([signal[:, :1] for signal in real], inputs=inputs)
     choices = lg.Sequences.from_arrays(binary, inputs=inputs)
     gaps = [rng.choice([0.5, 1.0, 3.0], length) for length in lengths]
     timed = lg.Sequences.from_arrays(counts.to_list(), times=[np.cumsum(gap) for gap in gaps])
@@ -51,6 +52,11 @@ def small_models() -> dict[str, tuple[lg.HMM, lg.Sequences]]:
         "one state": (lg.HMM(1, glm(None)), counts),
         "gaussian, missing": (lg.HMM(2, lg.emissions.Gaussian(2)), signals),
         "linear regression": (lg.HMM(2, lg.emissions.LinearRegression(2, 2)), signals),
+        "gates as transitions": (lg.HMM(2, poisson, lg.transitions.ByGate(lg.gates.Softmax(num_inputs=2))), counts),
+        "mixture of experts": (
+            lg.HMM(2, lg.emissions.MixtureOfExperts(gate=lg.gates.Softmax(num_inputs=2), experts=lg.experts.LinearGaussian(2, num_inputs=2))),
+            single,
+        ),
         "glm-hmm of behaviour": (lg.HMM(2, lg.emissions.BernoulliGLM(2), lg.transitions.Gated(2)), choices),
         "misclassified": (lg.HMM(2, lg.emissions.Misclassified(2)), choices),
         "jump process": (lg.MarkovJumpProcess(2, poisson, initial="free"), timed),

@@ -197,7 +197,7 @@ def _derivatives(
 
     losses = (
         lambda vector: -model.potentials(parameters(vector), prepared).log_normaliser().sum(),
-        lambda vector: -model.log_prior(parameters(vector)),
+        lambda vector: -model.log_prior(parameters(vector)) - model.log_penalty(parameters(vector), prepared),
     )
 
     def one(at: tuple[Array, Array]) -> tuple[Array, Array, Array]:

@@ -25,7 +25,7 @@ class _ExpectationMaximisation(Climber):
     def evaluate(self, model: StateSpaceModel, data: Sequences, point: Params) -> Evaluation:
         def one(params: Params) -> Evaluation:
             smoothed = model.potentials(params, data).smooth()
-            log_joint = smoothed.log_normaliser.sum() + model.log_prior(params)
+            log_joint = smoothed.log_normaliser.sum() + model.log_prior(params) + model.log_penalty(params, data)
             occupancy = smoothed.occupancy if isinstance(smoothed, Smoothed) else None
             return Evaluation(log_joint, smoothed.log_normaliser, model.m_step(params, data, smoothed), occupancy)
 

@@ -40,7 +40,7 @@ class _GradientAscent(Climber):
             def loss(vector: Array) -> tuple[Array, tuple[Array, Array]]:
                 params = constrain(priors, unravel(vector))
                 log_likelihood = model.potentials(params, data).log_normaliser()
-                log_joint = log_likelihood.sum() + model.log_prior(params)
+                log_joint = log_likelihood.sum() + model.log_prior(params) + model.log_penalty(params, data)
                 return -log_joint, (log_joint, log_likelihood)
 
             def value(vector: Array) -> Array:

@@ -39,7 +39,7 @@ def numpyro_model(model: StateSpaceModel, data: Sequences, scale: float | Array 
     params: Params = {}
     for name, prior in model.priors().items():
         params[name] = jnp.asarray(numpyro.sample(name, resolve(prior, params)))
-    numpyro.factor("log_likelihood", scale * model.potentials(params, data).log_normaliser().sum())
+    numpyro.factor("log_likelihood", scale * (model.potentials(params, data).log_normaliser().sum() + model.log_penalty(params, data)))
 
 
 def potential(model: StateSpaceModel, data: Sequences, free: Params) -> Array:

@@ -16,6 +16,14 @@ class Outcome(enum.Enum):
     UNDERFLOW = 'The scaled recursion underflowed: the chain is near-deterministic. Build the model with semiring="log".'
     NOT_FINITE = "The log-joint became NaN or infinite; the parameters are the last good ones."
     DECREASED = "The log-joint fell by more than rounding, which must not happen; the parameters are those before the fall."
+    GATE_SEPARATED = (
+        "Ended, but the gate has no maximum: the inputs of experts do not overlap, and the likelihood rises for ever as the gate steepens. "
+        "Its slope and standard errors mean nothing, only the place of the change does; give the gate a weight_scale (a penalty), or a bound."
+    )
+    VARIANCE_COLLAPSED = (
+        "Ended, but an expert has collapsed onto as few rows as it has coefficients, where the likelihood has no bound; "
+        "give the experts a variance_prior or a min_scale, use fewer experts, or more restarts."
+    )
     SAMPLED = "Sampled: the chains agree (R-hat of at most 1.01), and no transition diverged."
     CHAINS_DISAGREE = "Sampled, but the chains do not agree yet (R-hat above 1.01, or fewer than two chains); raise warmup, draws or chains."
     DIVERGED = "Sampled, but some transitions diverged, so parts of the posterior may be missing; raise target_accept or tighten the priors."

@@ -62,6 +62,9 @@ class RestartEngine(Engine):
         occupancy = _occupancy(task.model, chosen, task.prepared) if trace.occupancy is None else trace.occupancy[best]
         if not outcome.failed and occupancy is not None and (occupancy < 1).any():
             outcome = Outcome.STATE_EMPTIED
+        degeneracy = None if outcome.failed else task.model.degeneracy({name: jnp.asarray(value) for name, value in chosen.items()}, task.prepared)
+        if degeneracy is not None:
+            outcome = Outcome[degeneracy]
         return Fit(
             model=task.model,
             params=chosen,

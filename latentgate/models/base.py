@@ -97,6 +97,10 @@ class Part(eqx.Module):
         """The same part with what it takes from the data it is fitted to, once and for all: the scale of inputs, say."""
         return self
 
+    def degeneracy(self, params: Params, data: Sequences) -> str | None:
+        """In what way parameters are at the edge of what the data can tell, or None: see `StateSpaceModel.degeneracy`."""
+        return None
+
     def adopt(self, other: Part, params: Params) -> Params:
         """Parameters of another part as a start for this one: those of the same name, unless a subclass knows better.
 
@@ -163,6 +167,19 @@ class StateSpaceModel(eqx.Module):
     def suited_to(self, data: Sequences) -> Self:
         """See `Part.suited_to`."""
         return self
+
+    def degeneracy(self, params: Params, data: Sequences) -> str | None:
+        """In what way a fit that has ended is no maximum to rely on: the name of an outcome (see `lg.Outcome`), or None.
+
+        Args:
+            params: fitted parameters.
+            data: the sequences, prepared.
+        """
+        return None
+
+    def log_penalty(self, params: Params, data: Sequences) -> Array:
+        """What a balancing term takes off the log-joint, scalar: neither prior nor likelihood, since it depends on parameters and inputs together."""
+        return jnp.zeros(())
 
     @property
     def approximate(self) -> bool:

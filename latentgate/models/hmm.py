@@ -144,6 +144,11 @@ class HMM(StateSpaceModel):
             **with_prefix("emission", self.emission.adopt(other.emission, without_prefix("emission", params))),
         }
 
+    def degeneracy(self, params: Params, data: Sequences) -> str | None:
+        """See `StateSpaceModel.degeneracy`."""
+        found = self.transition.degeneracy(without_prefix("transition", params), data)
+        return found or self.emission.degeneracy(without_prefix("emission", params), data)
+
     def potentials(self, params: Params, data: Sequences) -> DiscreteChain:
         """See `StateSpaceModel.potentials`."""
         return DiscreteChain(

@@ -115,6 +115,10 @@ class Mixture(eqx.Module):
             **with_prefix("experts", self.experts.m_step(experts, data, responsibilities)),
         }
 
+    def degeneracy(self, params: Params, data: Sequences) -> str | None:
+        """See `Part.degeneracy`."""
+        return self.gate.degeneracy(without_prefix("gate", params), data) or self.experts.degeneracy(without_prefix("experts", params), data)
+
     def sample(self, key: Array, params: Params, inputs: dict[str, Array], recent: Array) -> tuple[Array, Array]:
         """An observation [feature] of one step, and its expert."""
         for_expert, for_value = jax.random.split(key)

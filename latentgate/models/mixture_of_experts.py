@@ -106,6 +106,11 @@ class MixtureOfExperts(StateSpaceModel):
             raise ValueError(f"start: found a fit of {found}, expected a mixture of {self.num_experts} experts.")
         return self.mixture.adopt(other.mixture, params)
 
+    def degeneracy(self, params: Params, data: Sequences) -> str | None:
+        """See `StateSpaceModel.degeneracy`: a gate that is a step, or an expert on as few rows as it has coefficients."""
+        collapsed = self.experts.collapsed(without_prefix("experts", params), data, self.potentials(params, data).smooth().occupancy)
+        return "VARIANCE_COLLAPSED" if collapsed else self.mixture.degeneracy(params, data)
+
     def potentials(self, params: Params, data: Sequences) -> IndependentChain:
         """See `StateSpaceModel.potentials`."""
         return IndependentChain(self.mixture.log_nodes(params, data), jnp.asarray(data.lengths))

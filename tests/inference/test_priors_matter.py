@@ -13,6 +13,7 @@ from numpyro.distributions import constraints
 import latentgate as lg
 from latentgate.models.base import log_prior
 from latentgate.models.emissions.base import Emission
+from latentgate.models.gates import Gate
 
 from ..model_table import small_models
 
@@ -38,7 +39,7 @@ def more_models():
 
 MODELS = small_models() | more_models()
 # Numbers that are priors: parameters of a prior that a part keeps as plain numbers.
-NUMBERS = ("concentration", "stickiness", "scale", "temperature")
+NUMBERS = ("concentration", "stickiness", "scale", "temperature", "weight_scale", "bias_scale")
 
 
 def priors_of(module: eqx.Module, path: tuple[str, ...] = ()):
@@ -97,7 +98,8 @@ def cases():
             parameter = {"history_prior": "emission.history", "weight_prior": "emission.weights", "bias_prior": "emission.bias"}.get(path[-1])
             kind = (type(owner).__name__, *(getattr(owner, option, None) for option in ("form", "dale", "covariance")), path[-1])
             # Emissions with a `scale` only build their default priors from it; `history_prior` without a history is nobody's prior (its own test is below).
-            idle = (isinstance(owner, Emission) and path[-1] == "scale") or (parameter is not None and parameter not in model.dims())
+            # The temperature of a gate is part of the model.
+            idle = (isinstance(owner, Emission) and path[-1] == "scale") or (isinstance(owner, Gate) and path[-1] == "temperature") or (parameter is not None and parameter not in model.dims())
             if kind not in seen and not idle:
                 seen.add(kind)
                 yield pytest.param(name, path, id=f"{kind[0]}.{path[-1]} in {name}")

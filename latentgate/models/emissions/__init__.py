@@ -11,6 +11,7 @@ from .gaussian import Gaussian
 from .known_state import KnownState
 from .linear_regression import LinearRegression
 from .misclassified import Misclassified
+from .mixture_of_experts import MixtureOfExperts
 from .negative_binomial import NegativeBinomial
 from .poisson import Poisson
 from .product import Product
@@ -27,6 +28,7 @@ __all__ = [
     "KnownState",
     "LinearRegression",
     "Misclassified",
+    "MixtureOfExperts",
     "NegativeBinomial",
     "NegativeBinomialGLM",
     "Poisson",

@@ -95,9 +95,19 @@ class MixtureOfExperts(Emission):
             raise ValueError(f"start: found {type(other).__name__}, expected an emission of {self.mixture.num_experts} experts.")
         return jax.vmap(lambda params: self.mixture.adopt(other.mixture, params))({name: jnp.asarray(value) for name, value in params.items()})
 
+    def degeneracy(self, params: Params, data: Sequences) -> str | None:
+        """See `Part.degeneracy`."""
+        num_states = len(next(iter(params.values())))
+        found = (self.mixture.degeneracy({name: value[state] for name, value in params.items()}, data) for state in range(num_states))
+        return next((name for name in found if name), None)
+
     def log_likelihood(self, params: Params, data: Sequences) -> Array:
         """See `Emission.log_likelihood`."""
-        return jnp.moveaxis(jax.vmap(lambda params: self._log_density(self._log_nodes(params, data)))(params), 0, -1)
+        values = jnp.moveaxis(jax.vmap(lambda params: self._log_density(self._log_nodes(params, data)))(params), 0, -1)
+        if data.complete or self.mixture.gate.models_inputs:
+            return values
+        # Weights sum to one but for rounding; a missing observation adds nothing at all.
+        return jnp.where(jnp.asarray(data.observed).any(-1, keepdims=True), values, 0.0)
 
     def _log_nodes(self, params: Params, data: Sequences) -> Array:
         return self.mixture.log_nodes(params, data)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import abc
 from typing import Self
 
 import equinox as eqx
+import jax.numpy as jnp
+from jax import Array
 
 from latentgate.data import Sequences
 
+from ..base import Params
 from ..emissions.base import Emission, check_inputs
 from ..sized import sized_by_inputs
 
@@ -16,22 +20,30 @@ class Experts(Emission):
     """K conditional laws of an observation given inputs.
 
     Everything is as in `Emission`, where "state" reads "expert": `log_likelihood` is [sequence, time, K], `m_step` takes the responsibilities as weights,
-    `num_states` is always K. The number of inputs may be left open, and is then taken from the data.
+    `num_states` is always K. Experts that differ in kind are `anchored`: they must not be renumbered.
 
     Attributes:
         num_experts: K.
-        inputs: name of the input set.
-        num_inputs: M, its columns; None until data have been seen.
     """
 
     num_experts: eqx.AbstractVar[int]
-    inputs: eqx.AbstractVar[str]
-    num_inputs: eqx.AbstractVar[int | None]
 
     @property
     def num_features(self) -> int:
         """One, unless a subclass knows better."""
         return 1
+
+
+class ExpertsOnInputs(Experts):
+    """Experts that read one input set, whose number of columns may be left open and is then taken from the data.
+
+    Attributes:
+        inputs: name of the input set.
+        num_inputs: M, its columns; None until data have been seen.
+    """
+
+    inputs: eqx.AbstractVar[str]
+    num_inputs: eqx.AbstractVar[int | None]
 
     @property
     def input_sets(self) -> dict[str, int]:
@@ -56,7 +68,31 @@ class Experts(Emission):
         return sized_by_inputs(self, data)
 
     def check(self, data: Sequences) -> None:
-        """One feature and the input set; subclasses add the support."""
+        """One feature and the input set; subclasses add the support and the design."""
         if data.num_features != self.num_features:
             raise ValueError(f"data: found {data.num_features} features, expected {self.num_features} for {type(self).__name__}; arrays are [time, feature].")
         check_inputs(type(self).__name__, sized_by_inputs(self, data).input_sets, data)
+
+
+class ExpertsWithMeans(ExpertsOnInputs):
+    """Experts that are a mean function with noise about it.
+
+    Parameters whose names are in `noise_names` do not enter the mean; all others enter nothing else.
+    """
+
+    @property
+    def noise_names(self) -> tuple[str, ...]:
+        """Parameters of the noise."""
+        return ("scale",)
+
+    def means(self, params: Params, inputs: Array) -> Array:
+        """Mean of every expert given inputs [..., M], [..., K]."""
+        return jnp.moveaxis(self.leading_means(params, inputs), 0, -1)
+
+    @abc.abstractmethod
+    def leading_means(self, params: Params, inputs: Array) -> Array:
+        """The same with experts first, [K, ...], which is several times faster on a CPU."""
+
+    @abc.abstractmethod
+    def check_design(self, data: Sequences, *, flat_scale: bool) -> None:
+        """Raises ValueError where the inputs do not determine the mean of a single expert; `flat_scale` says whether its variance has a flat prior."""

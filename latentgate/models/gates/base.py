@@ -62,6 +62,11 @@ class Gate(Part):
         """Whether the gate is a law of the inputs too, so that the likelihood is that of inputs and observations."""
         return False
 
+    @property
+    def anchored(self) -> bool:
+        """Whether experts have places of their own in the gate, so that they must not be renumbered."""
+        return False
+
     @abc.abstractmethod
     def log_weights(self, params: Params, inputs: Array) -> Array:
         """Logarithms of the weights of the experts given inputs [..., M], [..., K]; -inf for an expert that is not selected."""

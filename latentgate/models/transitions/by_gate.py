@@ -90,6 +90,11 @@ class ByGate(Transition):
             return self.gate.initialize(gates, data, num_states)
         return jax.vmap(one)(jax.random.split(gates, num_states), starting_rows(rows, num_states))
 
+    def degeneracy(self, params: Params, data: Sequences) -> str | None:
+        """See `Part.degeneracy`."""
+        rows = [params] if not self.per_origin else [{name: value[row] for name, value in params.items()} for row in range(len(next(iter(params.values()))))]
+        return next((name for name in (self.gate.degeneracy(row, data) for row in rows) if name), None)
+
     def log_probs(self, params: Params, data: Sequences) -> Array:
         """See `Transition.log_probs`."""
         return self._rows(params, jnp.asarray(data.inputs[self.gate.inputs])[:, 1:])
