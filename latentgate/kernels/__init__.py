@@ -11,7 +11,7 @@ from .discrete import (
     smooth,
 )
 from .gaussian import GaussianChain, GaussianFiltered, GaussianSmoothed, Information, Observations
-from .independent import IndependentChain, log_sum_exp_leading
+from .independent import IndependentChain, log_sum_exp_leading, softmax_leading
 from .posterior import Filtered, Smoothed
 from .semirings import SEMIRINGS, log_sum_exp, safe_log
 
@@ -36,4 +36,5 @@ __all__ = [
     "safe_log",
     "sample",
     "smooth",
+    "softmax_leading",
 ]

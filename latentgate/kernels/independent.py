@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
 
 import jax
 import jax.numpy as jnp
@@ -19,21 +20,25 @@ _MOST_UNROLLED = 32
 
 def log_sum_exp_leading(rows: Array) -> Array:
     """Log Σ_k exp(rows[k]) over the leading axis, [...]; -inf where all are, with derivatives that are never NaN."""
-    if rows.shape[0] > _MOST_UNROLLED:
-        largest = rows.max(0)
-        shift = jax.lax.stop_gradient(jnp.where(jnp.isfinite(largest), largest, 0.0))
-        total = jnp.exp(rows - shift).sum(0)
-    else:
-        largest = rows[0]
-        for row in rows[1:]:
-            largest = jnp.maximum(largest, row)
-        shift = jax.lax.stop_gradient(jnp.where(jnp.isfinite(largest), largest, 0.0))
-        total = jnp.exp(rows[0] - shift)
-        for row in rows[1:]:
-            total = total + jnp.exp(row - shift)
-    # An infinite row is its own sum; where all are -inf, so is the sum, and nothing depends on anything.
+    return softmax_leading(rows)[1]
+
+
+def softmax_leading(rows: Array) -> tuple[Array, Array]:
+    """Softmax over the leading axis [K, ...], and log Σ_k exp(rows[k]) [...]; where all are -inf, zeros and -inf. Derivatives are never NaN."""
+    largest = _folded(jnp.maximum, rows)
+    shift = jax.lax.stop_gradient(jnp.where(jnp.isfinite(largest), largest, 0.0))
+    weights = jnp.exp(rows - shift)
+    total = _folded(jnp.add, weights)
     possible = total > 0
-    return jnp.where(possible, shift + jnp.log(jnp.where(possible, total, 1.0)), -jnp.inf)
+    divisor = jnp.where(possible, total, 1.0)
+    return weights / divisor, jnp.where(possible, shift + jnp.log(divisor), -jnp.inf)
+
+
+def _folded(operation: Callable[[Array, Array], Array], rows: Array) -> Array:
+    """A sum or maximum over the leading axis."""
+    if rows.shape[0] > _MOST_UNROLLED:
+        return rows.sum(0) if operation is jnp.add else rows.max(0)
+    return reduce(operation, rows)
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=["log_nodes", "lengths"], meta_fields=[])
@@ -60,21 +65,16 @@ class IndependentChain:
         return None if self.lengths is None else jnp.arange(self.log_nodes.shape[-2]) < jnp.asarray(self.lengths)[..., None]
 
     def _normalised(self) -> tuple[Array, Array, Array]:
-        """Log-probabilities [K, ..., T], their increments [..., T] and the sums of these [...]."""
-        rows = jnp.moveaxis(self.log_nodes, -1, 0)
-        active = self._active()
+        """Probabilities [..., T, K], increments [..., T] and the sums of these [...]; both are zero at padding."""
+        rows, active = jnp.moveaxis(self.log_nodes, -1, 0), self._active()
         if active is not None:
             rows = jnp.where(active, rows, 0.0)
-        increments = log_sum_exp_leading(rows)
+        probs, increments = softmax_leading(rows)
         # A step that no state allows has no law.
-        log_probs = rows - jnp.where(jnp.isfinite(increments), increments, jnp.nan)
+        probs = jnp.where(jnp.isfinite(increments), probs, jnp.nan)
         if active is not None:
-            increments = jnp.where(active, increments, 0.0)
-        return log_probs, increments, compensated_sum(jnp.moveaxis(increments, -1, 0))
-
-    def _probs(self, log_probs: Array) -> Array:
-        probs, active = jnp.exp(log_probs), self._active()
-        return jnp.moveaxis(probs if active is None else jnp.where(active, probs, 0.0), 0, -1)
+            probs, increments = jnp.where(active, probs, 0.0), jnp.where(active, increments, 0.0)
+        return jnp.moveaxis(probs, 0, -1), increments, compensated_sum(jnp.moveaxis(increments, -1, 0))
 
     def log_normaliser(self) -> Array:
         """Log of the sum over states, added over steps, [...]."""
@@ -82,13 +82,11 @@ class IndependentChain:
 
     def filter(self) -> Filtered:
         """Law of each state given the data up to its step: given the data of its step."""
-        log_probs, increments, total = self._normalised()
-        return Filtered(self._probs(log_probs), increments, total)
+        return Filtered(*self._normalised())
 
     def smooth(self) -> Smoothed:
         """Law of each state; neighbours are independent, so expected transitions are products of their laws."""
-        log_probs, _, total = self._normalised()
-        marginals = self._probs(log_probs)
+        marginals, _, total = self._normalised()
         pairs = jnp.einsum("...ti,...tj->...ij", marginals[..., :-1, :], marginals[..., 1:, :])
         return Smoothed(total, marginals, pairs, jnp.zeros(total.shape, bool))
 

@@ -109,11 +109,13 @@ class Mixture(eqx.Module):
 
     def m_step(self, params: Params, data: Sequences, responsibilities: Array) -> Params:
         """Parameters that do not lower the expected log-joint; responsibilities [sequence, time, K], zero at padding."""
-        gate, experts = without_prefix("gate", params), without_prefix("experts", params)
-        return {
-            **with_prefix("gate", self.gate.m_step(gate, self._gate_inputs(data), responsibilities)),
-            **with_prefix("experts", self.experts.m_step(experts, data, responsibilities)),
-        }
+        # Once, with the experts in front: else the compiler makes them anew, exponentials and all, wherever they are used.
+        responsibilities = jnp.moveaxis(jax.lax.optimization_barrier(jnp.moveaxis(responsibilities, -1, 0)), 0, -1)
+        # Experts first: a gate may climb the log-likelihood itself, which is monotone only with the experts that will stand beside it.
+        experts = self.experts.m_step(without_prefix("experts", params), data, responsibilities)
+        densities = self.experts.log_likelihood(experts, data)
+        gate = self.gate.m_step(without_prefix("gate", params), self._gate_inputs(data), responsibilities, densities)
+        return {**with_prefix("gate", gate), **with_prefix("experts", experts)}
 
     def degeneracy(self, params: Params, data: Sequences) -> str | None:
         """See `Part.degeneracy`."""

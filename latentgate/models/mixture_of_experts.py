@@ -14,9 +14,13 @@ from latentgate.data import Sequences
 from latentgate.kernels import IndependentChain, Smoothed
 
 from .base import Params, Prior, StateSpaceModel, without_prefix
+from .emissions.statistics import feature_moments
 from .experts.base import Experts
 from .gates.base import Gate
 from .mixture import Mixture
+
+# Share of the spread of the data below which noise on a few rows is none.
+_THIN = 0.01
 
 
 class MixtureOfExperts(StateSpaceModel):
@@ -108,8 +112,15 @@ class MixtureOfExperts(StateSpaceModel):
 
     def degeneracy(self, params: Params, data: Sequences) -> str | None:
         """See `StateSpaceModel.degeneracy`: a gate that is a step, or an expert on as few rows as it has coefficients."""
-        collapsed = self.experts.collapsed(without_prefix("experts", params), data, self.potentials(params, data).smooth().occupancy)
-        return "VARIANCE_COLLAPSED" if collapsed else self.mixture.degeneracy(params, data)
+        occupancy = self.potentials(params, data).smooth().occupancy
+        if "experts.scale" in params:
+            # As many coefficients as rows leave no residual.
+            coefficients = sum(np.size(value) for name, value in params.items() if name.startswith("experts.") and name != "experts.scale")
+            deviation = feature_moments(data)[1].max()
+            thin = jnp.broadcast_to(params["experts.scale"], (self.num_experts,)) < _THIN * deviation
+            if bool(jnp.any(thin & (occupancy < coefficients / self.num_experts + 1))):
+                return "VARIANCE_COLLAPSED"
+        return self.mixture.degeneracy(params, data)
 
     def potentials(self, params: Params, data: Sequences) -> IndependentChain:
         """See `StateSpaceModel.potentials`."""

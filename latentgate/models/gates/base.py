@@ -9,16 +9,22 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.flatten_util import ravel_pytree
 
 from latentgate.data import Sequences
 
-from ..base import Params, Part
+from ..base import Params, Part, log_prior
 from ..emissions.base import check_inputs
+from ..emissions.checks import positive
+from ..newton import newton_rows, value_and_derivatives
 from ..sized import sized_by_inputs
-from ..unconstrained import maximise
+from ..unconstrained import constrain, maximise, unconstrain
 
-# L-BFGS steps of an M-step without closed form: EM needs progress, not convergence, at each iteration.
+# Of an M-step without closed form: EM needs progress, not convergence, at each iteration.
 NUMERICAL_STEPS = 12
+_NEWTON_STEPS = 3
+# Coordinates up to this number get Newton steps: one Hessian then costs no more than the many gradients of L-BFGS, and gets much further.
+_MOST_COORDINATES = 32
 _NO_INPUTS = "inputs: found none, and {} does not model inputs; pass one array [time, input] a sequence."
 
 
@@ -75,20 +81,51 @@ class Gate(Part):
         """What the gate adds to the potential of each expert, [..., K]: the log-weights, or the joint log-density of expert and inputs."""
         return self.log_weights(params, inputs)
 
-    def m_step(self, params: Params, inputs: Array, targets: Array) -> Params:
-        """Parameters that do not lower Σ targets · log_potentials + log-prior; numerical here, Newton or closed form where there is one.
+    def check_experts(self, num_experts: int) -> None:
+        """Raises ValueError if the gate cannot weigh so many experts."""
+
+    def at_temperature(self, temperature: float) -> Self:
+        """The same gate with another fixed temperature.
+
+        Raises:
+            ValueError: for a gate without a fixed temperature, or a temperature that is not positive.
+        """
+        if not isinstance(getattr(self, "temperature", None), float):
+            raise ValueError(f"gate: found {type(self).__name__} without a fixed temperature, expected a gate such as lg.gates.Softmax(temperature=1.0).")
+        return eqx.tree_at(lambda gate: gate.temperature, self, positive("temperature", temperature))
+
+    def m_step(self, params: Params, inputs: Array, targets: Array, log_likelihood: Array | None = None) -> Params:
+        """Parameters that do not lower Σ targets · log_potentials + log-prior; numerical here, better where there is something better.
+
+        A gate may raise Σ total · log Σ_k weight_k exp(log_likelihood_k) + log-prior instead, with total = Σ_k targets, where it is given log-likelihoods.
+        Targets forbid a gate that leaves experts out to ever take another set of them, since its responsibilities are zero off the present set. EM stays
+        monotone (Liu and Rubin 1994, ECME) if log-likelihoods are those of the experts *after* their own M-step: with the gate as it was, new experts raise
+        the expected log-joint and therefore the log-joint; then the gate raises the log-joint itself, with the new experts held. In the other order the
+        experts' step would rest on responsibilities of a gate that is gone, and could lower what the gate has won.
 
         Args:
             params: current values.
             inputs: [sequence, time, M].
             targets: expected numbers of each choice, [sequence, time, K]; not negative, zero at padding.
+            log_likelihood: log-density of each step under each expert, after the experts' M-step, [sequence, time, K]; None where there are no experts.
         """
 
         def expected(new: Params) -> Array:
             values = self.log_potentials(new, inputs)
             return jnp.sum(jnp.where(targets > 0, targets * values, 0.0))
 
-        return maximise(expected, self.priors(targets.shape[-1]), params, NUMERICAL_STEPS)
+        priors = self.priors(targets.shape[-1])
+        start, unravel = ravel_pytree(unconstrain(priors, params))
+        if start.size == 0:
+            return params
+        if start.size > _MOST_COORDINATES:
+            return maximise(expected, priors, params, NUMERICAL_STEPS)
+
+        def value(rows: Array) -> Array:
+            natural = constrain(priors, unravel(rows[0]))
+            return (expected(natural) + log_prior(priors, natural))[None]
+
+        return constrain(priors, unravel(newton_rows(lambda rows: value_and_derivatives(value, rows), start[None], _NEWTON_STEPS)[0]))
 
     def sample(self, key: Array, params: Params, inputs: Array) -> Array:
         """An expert for inputs [..., M], int32 [...]."""

@@ -25,6 +25,11 @@ from .base import Gate
 WIDE = 100.0
 # Starts stay off the edge of a box, where unconstrained coordinates are infinite.
 _INSIDE = 0.9
+# Rows' worth of doubt between an expert and the others below which a gate is a step: its curvature, and so its slope, is then decided by rounding.
+_CERTAIN = 0.01
+# Standard deviation of the differences of scores, and rows in doubt, beyond which a gate without a prior is called a step.
+_STEEP = 15.0
+_DOUBT = 0.5
 
 Scale = float | Literal["flat"]
 
@@ -42,7 +47,7 @@ class ScoredGate(Gate):
 
     def log_weights(self, params: Params, inputs: Array) -> Array:
         """See `Gate.log_weights`."""
-        return normalised(self.leading_scores(params, inputs))
+        return to_log_weights(self.leading_scores(params, inputs))
 
 
 class LinearGate(ScoredGate):
@@ -91,6 +96,25 @@ class LinearGate(ScoredGate):
             weights, bias = (clipped(rows, _INSIDE * self.bound, self.translatable) for rows in (weights, bias))
         return {"weights": weights, "bias": bias - bias.mean() if self.translatable else bias}
 
+    def degeneracy(self, params: Params, data: Sequences) -> str | None:
+        """A flat prior, scores that differ by many units over the spread of the inputs, and next to no row whose expert is in doubt: the gate is a step."""
+        if self.weight_scale is not None or self.bound is not None:
+            return None
+        inputs, real = jnp.asarray(data.inputs[self.inputs]), jnp.asarray(data.mask)
+        differences = jnp.where(real, jnp.ptp(self.scores(params, inputs), axis=-1), jnp.nan)
+        doubt = jnp.where(real, 1.0 - jnp.exp(self.log_weights(params, inputs).max(-1)), 0.0).sum()
+        return "GATE_SEPARATED" if bool((jnp.nanstd(differences) > _STEEP) & (doubt < _DOUBT)) else None
+
+    def degeneracy(self, params: Params, data: Sequences) -> str | None:
+        """Whether a gate without a penalty has steepened into a step, to which data whose experts do not overlap always drive it."""
+        if self.weight_scale is not None or self.bound is not None:
+            return None
+        weights = jnp.exp(self.log_weights(params, jnp.asarray(data.inputs[self.inputs])))
+        weights = jnp.where(jnp.asarray(data.mask)[..., None], weights, 0.0)
+        rows, rest = weights.sum((0, 1)), (jnp.asarray(data.mask)[..., None] * (1.0 - weights)).sum((0, 1))
+        doubt = (weights * (1.0 - weights)).sum((0, 1))
+        return "GATE_SEPARATED" if bool(jnp.any((doubt < _CERTAIN) & (rows >= 1) & (rest >= 1))) else None
+
 
 def set_linear(gate: Any, inputs: str, num_inputs: int | None, weight_scale: Scale, bias_scale: Scale, bound: float | None) -> None:
     """Sets the attributes of a `LinearGate` in its constructor.
@@ -137,7 +161,7 @@ def linear_scores(weights: Array, bias: Array, inputs: Array) -> Array:
     return linear + bias.reshape(-1, *[1] * (linear.ndim - 1))
 
 
-def normalised(scores: Array) -> Array:
+def to_log_weights(scores: Array) -> Array:
     """Scores [K, ...], of which at least one is finite everywhere, to log-weights [..., K]; -inf stays."""
     normaliser = log_sum_exp_leading(scores)
     return jnp.moveaxis(jnp.where(scores > -jnp.inf, scores - normaliser, -jnp.inf), 0, -1)
