@@ -1,6 +1,6 @@
 """Simulation-based calibration of NUTS (Talts et al. 2018; Modrák et al. 2023), through the public `lg.fit`.
 
-    python benchmarks/calibration.py [--replications 200] [--short] [--json FILE]
+    python benchmarks/calibration.py [--replications 200] [--short] [--case NAME] [--json FILE]
 
 For each replication: parameters from the prior, data from the parameters, draws from the posterior; then the rank of each true quantity among its draws is
 uniform if, and only if, draws and model agree. Quantities do not depend on the numbering of the states (which no posterior knows): parameters, those of the
@@ -38,7 +38,7 @@ SHORT = lg.NUTS(chains=1, warmup=20, draws=100, block=20, max_tree_depth=3, star
 
 
 class Case(NamedTuple):
-    """A model, the shape of its data, and by which parameter its states are ordered, if it has states."""
+    """A model, the shape of its data, and by which parameter its states (or experts) are ordered, if it has any."""
 
     model: StateSpaceModel
     lengths: list[int]
@@ -63,6 +63,17 @@ CASES = {
         [40, 40, 30],
         1,
         lambda params: params["emission.weights"][..., 0],
+    ),
+    "Mixture of two experts": Case(
+        lg.MixtureOfExperts(
+            lg.gates.Softmax(num_inputs=1, weight_scale=2.0, bias_scale=1.0),
+            lg.experts.LinearGaussian(
+                2, num_inputs=1, weight_prior=dist.Normal(0.0, 1.0), bias_prior=dist.Normal(0.0, 2.0), variance_prior=dist.InverseGamma(3.0, 1.0)
+            ),
+        ),
+        [60],
+        1,
+        lambda params: params["experts.bias"],
     ),
     # The given matrix says which way the latent points and in what units.
     "Linear Gaussian model": Case(
@@ -96,13 +107,14 @@ def quantities(case: Case, params: dict[str, np.ndarray], log_likelihood: np.nda
     for name, dims in case.model.dims().items():
         value = np.asarray(params[name])
         for axis, dim in enumerate(dims, start=1):
-            if dim in ("state", "next_state"):
+            if dim in ("state", "next_state", "expert"):
                 assert order is not None
                 shape = [1] * value.ndim
                 shape[0], shape[axis] = order.shape
                 value = np.take_along_axis(value, order.reshape(shape), axis)
-        # The last entry of a probability vector is what the others leave.
-        flat = (value[..., :-1] if name.endswith("probs") else value).reshape(len(value), -1)
+        # The last entry of a probability vector, and the last row of a gate, is what the others leave.
+        value = value[..., :-1] if name.endswith("probs") else value[:, :-1] if name.startswith("gate.") else value
+        flat = value.reshape(len(value), -1)
         found |= {f"{name}[{i}]": flat[:, i] for i in range(flat.shape[1])}
     return found
 
@@ -151,10 +163,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--replications", type=int, default=200)
     parser.add_argument("--short", action="store_true", help="chains too short to be right, to see that everything runs")
+    parser.add_argument("--case", default="", help="only the models whose name contains this")
     parser.add_argument("--json", metavar="FILE")
     options = parser.parse_args(arguments)
     report = {}
     for name, case in CASES.items():
+        if options.case.lower() not in name.lower():
+            continue
         report[name] = result = calibrate(case, options.replications, engine=SHORT if options.short else ENGINE)
         smallest = min(result["p_values"], key=result["p_values"].get)
         print(
