@@ -15,7 +15,7 @@ from .alignment import match_params, permute_states
 from .climb import Climber, Trace, climb
 from .engine import Engine, Task
 from .fit import Fit, RestartRecord
-from .outcomes import Outcome
+from .outcomes import NonFiniteLikelihoodError, Outcome
 
 
 class RestartEngine(Engine):
@@ -40,7 +40,13 @@ class RestartEngine(Engine):
         Raises:
             NonFiniteLikelihoodError: if every restart broke down; it carries the last good parameters.
         """
-        trace = self.run(task)
+        try:
+            trace = self.run(task)
+        except NonFiniteLikelihoodError as error:
+            degeneracy = _degeneracy(task, error.params)
+            if degeneracy is None:
+                raise
+            raise NonFiniteLikelihoodError(error.iteration, error.sequence, error.params, degeneracy) from None
         # A restart that broke down holds its last good parameters; it may win only if every one broke down.
         scores = np.array([np.nanmax(row, initial=-np.inf) for row in trace.log_joint])
         healthy = np.array([not outcome.failed for outcome in trace.outcomes])
@@ -62,9 +68,8 @@ class RestartEngine(Engine):
         occupancy = _occupancy(task.model, chosen, task.prepared) if trace.occupancy is None else trace.occupancy[best]
         if not outcome.failed and occupancy is not None and (occupancy < 1).any():
             outcome = Outcome.STATE_EMPTIED
-        degeneracy = None if outcome.failed else task.model.degeneracy({name: jnp.asarray(value) for name, value in chosen.items()}, task.prepared)
-        if degeneracy is not None:
-            outcome = Outcome[degeneracy]
+        if not outcome.failed:
+            outcome = _degeneracy(task, chosen) or outcome
         return Fit(
             model=task.model,
             params=chosen,
@@ -103,6 +108,11 @@ def starting_points(model: StateSpaceModel, data: Sequences, keys: jax.Array) ->
     params = jax.vmap(lambda key: model.initialize(key, data))(keys)
     # Weakly typed constants would change type after the first block of iterations, and each change compiles everything again.
     return {name: jnp.asarray(value, value.dtype) for name, value in params.items()}
+
+
+def _degeneracy(task: Task, params: dict[str, np.ndarray]) -> Outcome | None:
+    name = task.model.degeneracy({name: jnp.asarray(value) for name, value in params.items()}, task.prepared)
+    return None if name is None else Outcome[name]
 
 
 def _ended(history: np.ndarray) -> np.ndarray:

@@ -126,7 +126,7 @@ class RootInverseGamma(dist.Distribution):
     @property
     def support(self) -> Any:
         """Above the smallest value."""
-        return constraints.greater_than(self.smallest) if self.smallest else constraints.positive
+        return constraints.greater_than_eq(self.smallest) if self.smallest else constraints.positive
 
     def sample(self, key: Array | None, sample_shape: tuple[int, ...] = ()) -> Array:
         """Draws; those below the smallest value are raised to it."""

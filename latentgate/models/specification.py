@@ -92,6 +92,8 @@ def _restore(cls: type, fields: dict) -> eqx.Module:
 
 
 def _support_name(support: Any) -> str:
+    while isinstance(support, constraints.independent):
+        support = support.base_constraint
     for name, known in _SUPPORTS.items():
         if support == known:
             return name
