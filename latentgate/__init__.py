@@ -48,6 +48,7 @@ _MODULES = {
     "plotting": "latentgate.plotting",
     "priors": "latentgate.models.priors",
     "simulators": "latentgate.data.simulators",
+    "studies": "latentgate.studies",
     "transitions": "latentgate.models.transitions",
 }
 
@@ -57,7 +58,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from latentgate import decoding, filters, jump_processes, kernels, metrics, plotting
+    from latentgate import decoding, filters, jump_processes, kernels, metrics, plotting, studies
     from latentgate.data import RecordingUnavailable, Sequences, load, simulators
     from latentgate.data.panel import panel
     from latentgate.decoding import DiscriminativeKalmanFilter, KalmanDecoder, WienerFilter

@@ -163,6 +163,18 @@ RECORDINGS: dict[str, Recording] = {
             sha256="1d7e8b1cce0e522dec0455febafd71ae8bdd59bc65bb43f861ecc03339dfda24",
         ),
     ),
+    "tonedata": Recording(
+        file="tonedata.csv",
+        description="150 adjustments of a musician, who tuned a tone to the octave of a fundamental with stretched overtones",
+        licence="GPL >= 2",
+        source="R package mixtools 2.0, data set tonedata",
+        reader="latentgate.data.tonedata:read_tones",
+        conversion=Conversion(
+            instructions='In R, with the package mixtools: data(tonedata, package = "mixtools"); '
+            'write.csv(tonedata, "tonedata.csv", row.names = FALSE, quote = FALSE).',
+            sha256="26836b79ef5047b00bd17fdbe707a4c63a599e8b578a97d04abf15e8797432f9",
+        ),
+    ),
     "flashing_ratchet": Recording(
         file="flashing_ratchet.csv.gz",
         description="simulated: 10 000 paths of the discrete flashing ratchet (six states, V = r = b = 1) at 100 regular times on [0, 2.5]",

@@ -29,7 +29,8 @@ def softmax_leading(rows: Array) -> tuple[Array, Array]:
     shift = jax.lax.stop_gradient(jnp.where(jnp.isfinite(largest), largest, 0.0))
     weights = jnp.exp(rows - shift)
     total = _folded(jnp.add, weights)
-    possible = total > 0
+    # Not "larger than zero": a NaN must stay one.
+    possible = total != 0
     divisor = jnp.where(possible, total, 1.0)
     return weights / divisor, jnp.where(possible, shift + jnp.log(divisor), -jnp.inf)
 

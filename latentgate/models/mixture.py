@@ -14,7 +14,9 @@ from latentgate.data import Sequences
 from .base import Params, Part, Prior, split_keys, with_prefix, without_prefix
 from .emissions.statistics import column_spread, feature_moments
 from .experts.base import Experts
-from .gates.base import Gate
+from .gates.balancing import Balance
+from .gates.base import NUMERICAL_STEPS, Gate
+from .unconstrained import maximise
 
 STARTS = ("k-means", "random")
 # Lloyd iterations of a start, and M-steps that turn a partition into parameters: EM goes on from there.
@@ -31,13 +33,15 @@ class Mixture(eqx.Module):
         gate: one whose weights sum to one.
         experts: K of them.
         start: how restarts begin: "k-means" clusters of inputs and observations, or a "random" partition.
+        balance: penalties on how the gate uses its experts.
     """
 
     gate: Gate
     experts: Experts
     start: str
+    balance: tuple[Balance, ...]
 
-    def __init__(self, gate: Gate, experts: Experts, start: str = "k-means"):
+    def __init__(self, gate: Gate, experts: Experts, start: str = "k-means", balance: tuple[Balance, ...] = ()):
         if not isinstance(gate, Gate):
             raise ValueError(f"gate: found {gate!r}, expected one of lg.gates, for example lg.gates.Softmax().")
         if not isinstance(experts, Experts):
@@ -51,7 +55,13 @@ class Mixture(eqx.Module):
             )
         if start not in STARTS:
             raise ValueError(f"start: found {start!r}, expected one of {', '.join(map(repr, STARTS))}.")
-        self.gate, self.experts, self.start = gate, experts, start
+        gate.check_experts(experts.num_experts)
+        for term in balance:
+            if not isinstance(term, Balance):
+                raise ValueError(f"balance: found {term!r}, expected one of lg.gates.balancing, for example lg.gates.balancing.LoadBalance(0.01).")
+            if not hasattr(gate, term.reads):
+                raise ValueError(f"balance: found {type(term).__name__}, which reads the {term.reads} of a gate, expected one that {type(gate).__name__} has.")
+        self.gate, self.experts, self.start, self.balance = gate, experts, start, balance
 
     @property
     def num_experts(self) -> int:
@@ -107,6 +117,15 @@ class Mixture(eqx.Module):
         weights = self.gate.log_potentials(without_prefix("gate", params), self._gate_inputs(data))
         return weights + self.experts.log_likelihood(without_prefix("experts", params), data)
 
+    def log_penalty(self, params: Params, data: Sequences) -> Array:
+        """Minus the balancing terms times the number of steps, scalar: their weights are relative to the log-likelihood of a step."""
+        return self._gate_penalty(without_prefix("gate", params), data)
+
+    def _gate_penalty(self, gate: Params, data: Sequences) -> Array:
+        mask = jnp.asarray(data.mask)
+        terms = [term.penalty(getattr(self.gate, term.reads)(gate, self._gate_inputs(data)), mask) for term in self.balance]
+        return -mask.sum() * jnp.asarray(sum(terms, start=jnp.zeros(())))
+
     def m_step(self, params: Params, data: Sequences, responsibilities: Array) -> Params:
         """Parameters that do not lower the expected log-joint; responsibilities [sequence, time, K], zero at padding."""
         # Once, with the experts in front: else the compiler makes them anew, exponentials and all, wherever they are used.
@@ -114,8 +133,18 @@ class Mixture(eqx.Module):
         # Experts first: a gate may climb the log-likelihood itself, which is monotone only with the experts that will stand beside it.
         experts = self.experts.m_step(without_prefix("experts", params), data, responsibilities)
         densities = self.experts.log_likelihood(experts, data)
-        gate = self.gate.m_step(without_prefix("gate", params), self._gate_inputs(data), responsibilities, densities)
+        gate, inputs = without_prefix("gate", params), self._gate_inputs(data)
+        gate = self._balanced_step(gate, data, responsibilities) if self.balance else self.gate.m_step(gate, inputs, responsibilities, densities)
         return {**with_prefix("gate", gate), **with_prefix("experts", experts)}
+
+    def _balanced_step(self, gate: Params, data: Sequences, targets: Array) -> Params:
+        """The gate's M-step with the balancing terms, which no closed form knows."""
+
+        def objective(new: Params) -> Array:
+            values = self.gate.log_potentials(new, self._gate_inputs(data))
+            return jnp.sum(jnp.where(targets > 0, targets * values, 0.0)) + self._gate_penalty(new, data)
+
+        return maximise(objective, self.gate.priors(self.num_experts), gate, NUMERICAL_STEPS)
 
     def degeneracy(self, params: Params, data: Sequences) -> str | None:
         """See `Part.degeneracy`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Self
 
 import equinox as eqx
@@ -16,6 +17,7 @@ from latentgate.kernels import IndependentChain, Smoothed
 from .base import Params, Prior, StateSpaceModel, without_prefix
 from .emissions.statistics import feature_moments
 from .experts.base import Experts
+from .gates.balancing import Balance
 from .gates.base import Gate
 from .mixture import Mixture
 
@@ -35,9 +37,10 @@ class MixtureOfExperts(StateSpaceModel):
         gate: from `lg.gates`, with weights that sum to one.
         experts: from `lg.experts`.
         start: how restarts begin: "k-means" clusters of inputs and observations (stretched anew in every restart), or a "random" partition along a line.
+        balance: one of `lg.gates.balancing`, or several: penalties that keep experts in use. They bias maximum likelihood.
 
     Raises:
-        ValueError: for something that is no gate, or no experts, a gate without a density, or an unknown start.
+        ValueError: for something that is no gate, or no experts, a gate without a density or for fewer experts, or an unknown start.
 
     Example:
         >>> import numpy as np, latentgate as lg
@@ -51,8 +54,8 @@ class MixtureOfExperts(StateSpaceModel):
 
     mixture: Mixture
 
-    def __init__(self, gate: Gate, experts: Experts, *, start: str = "k-means"):
-        self.mixture = Mixture(gate, experts, start)
+    def __init__(self, gate: Gate, experts: Experts, *, start: str = "k-means", balance: Balance | Sequence[Balance] = ()):
+        self.mixture = Mixture(gate, experts, start, tuple(balance) if isinstance(balance, Sequence) else (balance,))
 
     @property
     def gate(self) -> Gate:
@@ -121,6 +124,10 @@ class MixtureOfExperts(StateSpaceModel):
             if bool(jnp.any(thin & (occupancy < coefficients / self.num_experts + 1))):
                 return "VARIANCE_COLLAPSED"
         return self.mixture.degeneracy(params, data)
+
+    def log_penalty(self, params: Params, data: Sequences) -> Array:
+        """See `StateSpaceModel.log_penalty`: minus the balancing terms times the number of steps."""
+        return self.mixture.log_penalty(params, data)
 
     def potentials(self, params: Params, data: Sequences) -> IndependentChain:
         """See `StateSpaceModel.potentials`."""

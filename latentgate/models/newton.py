@@ -44,10 +44,7 @@ def newton_rows(evaluate: Evaluate, start: Array, num_steps: int, bound: float |
             candidate = jnp.clip(candidate, -bound, bound)
         found, gradient, curvature = evaluate(candidate)
         if bound is not None:
-            held = ((candidate >= bound) & (gradient > 0)) | ((candidate <= -bound) & (gradient < 0))
-            gradient = jnp.where(held, 0.0, gradient)
-            apart = held[:, :, None] | held[:, None, :]
-            curvature = jnp.where(apart, jnp.eye(rows.shape[-1], dtype=rows.dtype), curvature)
+            gradient, curvature = hold_at_bound(candidate, gradient, curvature, bound)
         better = found >= value
         rows = jnp.where(better[:, None], candidate, rows)
         value = jnp.where(better, found, value)
@@ -60,6 +57,13 @@ def newton_rows(evaluate: Evaluate, start: Array, num_steps: int, bound: float |
     carry = (start, -jnp.inf * ones, jnp.zeros_like(start), ones, 0.25 * ones)
     (rows, *_), _ = jax.lax.scan(step, carry, None, length=num_steps + 1)
     return rows
+
+
+def hold_at_bound(rows: Array, gradient: Array, curvature: Array, bound: float) -> tuple[Array, Array]:
+    """Gradient [..., D] and curvature [..., D, D] with the entries of rows [..., D] left out that are on a bound and would be driven beyond it."""
+    held = ((rows >= bound) & (gradient > 0)) | ((rows <= -bound) & (gradient < 0))
+    apart = held[..., :, None] | held[..., None, :]
+    return jnp.where(held, 0.0, gradient), jnp.where(apart, jnp.eye(rows.shape[-1], dtype=rows.dtype), curvature)
 
 
 def ascent_direction(gradient: Array, curvature: Array) -> Array:

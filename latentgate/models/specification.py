@@ -116,12 +116,13 @@ def _name_of(cls: type) -> str:
 def _classes() -> dict[str, type]:
     from .base import Part, StateSpaceModel
     from .basis import Basis
+    from .gates.balancing import Balance
     from .linear.structural import Component
     from .mixture import Mixture
     from .priors import CouplingPrior
 
     found: dict[str, type] = {}
-    pending: list[type] = [Part, StateSpaceModel, Basis, Component, CouplingPrior]
+    pending: list[type] = [Part, StateSpaceModel, Balance, Basis, Component, CouplingPrior]
     found["Mixture"] = Mixture
     while pending:
         for cls in pending.pop().__subclasses__():

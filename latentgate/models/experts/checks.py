@@ -10,7 +10,7 @@ import numpyro.distributions as dist
 
 from latentgate.data import Sequences
 
-# A column whose part that the columns before it do not explain is less than this share of it is a combination of them: far above rounding, far below any signal.
+# A column of which the columns before it leave less than this share unexplained is a combination of them: far above rounding, far below any signal.
 _DEPENDENT = 1e-10
 
 
@@ -65,7 +65,7 @@ def check_design(
         constant = np.flatnonzero(np.ptp(rows, axis=0) == 0)
         if constant.size:
             warnings.warn(
-                f"inputs: found {names[constant[0]]} constant, expected one that varies: only the priors of {owner} tell its weight from the bias; leave it out.",
+                f"inputs: found {names[constant[0]]} constant, expected one that varies: only priors of {owner} tell its weight from the bias; leave it out.",
                 UserWarning,
                 stacklevel=4,
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jax import Array
+from typing import Any
 
 from latentgate.data import Sequences
 
@@ -48,7 +48,7 @@ class LinearGaussian(Lines):
         """See `Lines.weight_axis`."""
         return "input"
 
-    def features(self, inputs: Array) -> Array:
+    def features(self, inputs: Any) -> Any:
         """The inputs themselves."""
         return inputs
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import abc
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import numpyro.distributions as dist
 from jax import Array
 
@@ -73,8 +72,8 @@ class Lines(ExpertsWithMeans):
         """Name of their dimension."""
 
     @abc.abstractmethod
-    def features(self, inputs: Array) -> Array:
-        """Columns [..., D] made from inputs [..., M]."""
+    def features(self, inputs: Any) -> Any:
+        """Columns [..., D] made from inputs [..., M], of NumPy (in the precision of the data, for checks) or JAX."""
 
     @abc.abstractmethod
     def feature_names(self, data: Sequences) -> list[str]:
@@ -105,15 +104,11 @@ class Lines(ExpertsWithMeans):
         check_design(
             f"{type(self).__name__} experts",
             sized.feature_names(data),
-            sized._features_at_rows(data),
+            sized.features(observed_rows(data.inputs[self.inputs], data)),
             flat_weights=is_flat(self.weight_prior),
             flat_bias=is_flat(self.bias_prior),
             num_parameters=sized.num_weights + 1 + flat_scale,
         )
-
-    def _features_at_rows(self, data: Sequences) -> np.ndarray:
-        """Columns at the observed steps, [row, D], in the precision of the data."""
-        return observed_rows(np.asarray(data.inputs[self.inputs]), data)
 
     def initialize(self, key: Array, data: Sequences, num_states: int) -> Params:
         """Lines through scattered points about the mean, with slopes of either sign."""
@@ -148,7 +143,7 @@ class Lines(ExpertsWithMeans):
 
     def m_step(self, params: Params, data: Sequences, weights: Array) -> Params:
         """Posterior mode of weights and biases given the scales (weighted least squares), then of the scales given these."""
-        return weighted_least_squares(self, params, self.design(data), data, weights) or super().m_step(params, data, weights)
+        return weighted_least_squares(self, params, self.design(data), data, weights)
 
     def design(self, data: Sequences) -> Array:
         """Columns and ones, [sequence, time, D + 1]."""

@@ -35,7 +35,7 @@ def scale_prior(variance_prior: dist.Distribution, smallest: float, shape: tuple
     """Law of standard deviations whose variances have an inverse gamma prior, or a flat one."""
     if isinstance(variance_prior, dist.InverseGamma):
         return with_shape(RootInverseGamma(*numbers_of(variance_prior, "concentration", "rate"), smallest), shape, "scale")
-    support = constraints.greater_than(smallest) if smallest else constraints.positive
+    support = constraints.greater_than_eq(smallest) if smallest else constraints.positive
     return dist.ImproperUniform(support, shape, ()).to_event(len(shape))
 
 

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import itertools
-from typing import Literal
+from typing import Any, Literal
 
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
-from jax import Array
 
 from latentgate.data import Sequences
 
 from ..emissions.checks import at_least
-from .checks import input_names, observed_rows
+from .checks import input_names
 from .lines import Lines
 
 
@@ -89,18 +88,18 @@ class Polynomial(Lines):
         """See `Lines.weight_axis`."""
         return "monomial"
 
-    def features(self, inputs: Array) -> Array:
+    def features(self, inputs: Any) -> Any:
         """The monomials."""
-        return jnp.stack([_product(inputs, row) for row in self.powers()], axis=-1)
-
-    def _features_at_rows(self, data: Sequences) -> np.ndarray:
-        rows = observed_rows(np.asarray(data.inputs[self.inputs]), data)
-        return np.stack([_product(rows, row) for row in self.powers()], axis=-1)
+        stack = np.stack if isinstance(inputs, np.ndarray) else jnp.stack
+        return stack([_product(inputs, row) for row in self.powers()], axis=-1)
 
     def feature_names(self, data: Sequences) -> list[str]:
         """See `Lines.feature_names`."""
         names = input_names(self.inputs, data)
-        return [" times ".join(f"{name}" if power == 1 else f"{name} to the {power}" for name, power in zip(names, row, strict=True) if power) for row in self.powers()]
+        return [
+            " times ".join(f"{name}" if power == 1 else f"{name} to the {power}" for name, power in zip(names, row, strict=True) if power)
+            for row in self.powers()
+        ]
 
 
 def _repetitions(columns: range, degree: int) -> list[tuple[int, ...]]:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpyro.distributions as dist
 from jax import Array
-from jax.scipy.special import gammaln
 
 from latentgate.data import Sequences
 
 from ..base import Params, Prior, with_shape
 from ..emissions.checks import positive
+from ..emissions.negative_binomial import log_rising_ratio
 from ..newton import newton_rows
 from .checks import input_names
 from .least_squares import weighted_least_squares
@@ -106,7 +106,7 @@ class StudentT(Lines):
         """See `ExpertsWithMeans.noise_names`."""
         return ("scale",) if self.degrees_of_freedom is not None else ("scale", "degrees_of_freedom")
 
-    def features(self, inputs: Array) -> Array:
+    def features(self, inputs: Any) -> Any:
         """The inputs themselves."""
         return inputs
 
@@ -157,8 +157,6 @@ class StudentT(Lines):
         tail = freedom.reshape(-1, 1, 1)
         precisions = (tail + 1.0) / (tail + (self.residuals(params, data) / spread) ** 2)
         found = weighted_least_squares(self, params, self.design(data), data, weights, precisions)
-        if found is None:
-            return super(Lines, self).m_step(params, data, weights)
         if self.degrees_of_freedom is not None:
             return found
         if not data.complete:
@@ -189,6 +187,7 @@ class StudentT(Lines):
 def _standard_log_density(standard: Array, freedom: Array) -> Array:
     """Log-density of Student's t at [K, ...] with degrees of freedom [K] or []."""
     half = 0.5 * freedom
-    constant = gammaln(half + 0.5) - gammaln(half) - 0.5 * jnp.log(jnp.pi * freedom)
+    # The constant of a normal density and what is left, which for many degrees of freedom two log-gammas would lose.
+    constant = log_rising_ratio(jnp.full_like(half, 0.5), half) - 0.5 * jnp.log(2 * jnp.pi)
     shape = (-1, *[1] * (standard.ndim - 1))
     return constant.reshape(shape) - (half.reshape(shape) + 0.5) * jnp.log1p(standard**2 / freedom.reshape(shape))

@@ -25,8 +25,6 @@ from .base import Gate
 WIDE = 100.0
 # Starts stay off the edge of a box, where unconstrained coordinates are infinite.
 _INSIDE = 0.9
-# Rows' worth of doubt between an expert and the others below which a gate is a step: its curvature, and so its slope, is then decided by rounding.
-_CERTAIN = 0.01
 # Standard deviation of the differences of scores, and rows in doubt, beyond which a gate without a prior is called a step.
 _STEEP = 15.0
 _DOUBT = 0.5
@@ -105,16 +103,6 @@ class LinearGate(ScoredGate):
         doubt = jnp.where(real, 1.0 - jnp.exp(self.log_weights(params, inputs).max(-1)), 0.0).sum()
         return "GATE_SEPARATED" if bool((jnp.nanstd(differences) > _STEEP) & (doubt < _DOUBT)) else None
 
-    def degeneracy(self, params: Params, data: Sequences) -> str | None:
-        """Whether a gate without a penalty has steepened into a step, to which data whose experts do not overlap always drive it."""
-        if self.weight_scale is not None or self.bound is not None:
-            return None
-        weights = jnp.exp(self.log_weights(params, jnp.asarray(data.inputs[self.inputs])))
-        weights = jnp.where(jnp.asarray(data.mask)[..., None], weights, 0.0)
-        rows, rest = weights.sum((0, 1)), (jnp.asarray(data.mask)[..., None] * (1.0 - weights)).sum((0, 1))
-        doubt = (weights * (1.0 - weights)).sum((0, 1))
-        return "GATE_SEPARATED" if bool(jnp.any((doubt < _CERTAIN) & (rows >= 1) & (rest >= 1))) else None
-
 
 def set_linear(gate: Any, inputs: str, num_inputs: int | None, weight_scale: Scale, bias_scale: Scale, bound: float | None) -> None:
     """Sets the attributes of a `LinearGate` in its constructor.
@@ -156,7 +144,7 @@ def clipped(rows: Array, bound: float, translatable: bool) -> Array:
 
 
 def linear_scores(weights: Array, bias: Array, inputs: Array) -> Array:
-    """weights [K, M] · inputs [..., M] + bias [K], experts first: [K, ...]."""
+    """Weights [K, M] · inputs [..., M] + bias [K], experts first: [K, ...]."""
     linear = jnp.einsum("km,...m->k...", weights, inputs)
     return linear + bias.reshape(-1, *[1] * (linear.ndim - 1))
 

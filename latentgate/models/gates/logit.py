@@ -6,13 +6,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from latentgate.kernels import softmax_leading
+from latentgate.kernels import log_sum_exp_leading, softmax_leading
 
-from ..newton import newton_rows
+from ..newton import ascent_direction, hold_at_bound
 from ..zero_sum import contrasts_of, rows_of
 
-# Candidates of an M-step: one full Newton step suffices near the previous EM iterate, the rest pay for halvings.
-NEWTON_STEPS = 3
+# Shares of a Newton step that are tried. EM comes back with new targets anyway, so one direction an iteration is enough; and values cost a third of what
+# values with derivatives cost.
+_SHARES = (1.0, 1 / 4, 1 / 32)
 
 
 def newton_logit(
@@ -25,12 +26,11 @@ def newton_logit(
     bias_scale: float | Array | None,
     bound: float | None = None,
     temperature: float = 1.0,
-    num_steps: int = NEWTON_STEPS,
     active: Array | None = None,
 ) -> tuple[Array, Array]:
-    """Weights [K, M] and biases [K] that do not lower Σ targets · log softmax((weights · inputs + bias) / temperature) under zero-sum normal priors.
+    """One damped Newton step: weights [K, M] and biases [K] that do not lower Σ targets · log softmax((weights · inputs + bias) / temperature) + log-prior.
 
-    The concave problem of Jordan and Jacobs 1994, with the targets of an E-step as responses. Its gradient is Σ (target - total · prob) z and its Hessian
+    The prior is normal, of rows that sum to zero. The concave problem of Jordan and Jacobs 1994, with the targets of an E-step as responses. Its gradient is Σ (target - total · prob) z and its Hessian
     -Σ total · (diag(prob) - prob probᵀ) ⊗ z zᵀ, z being the inputs and a one.
 
     Args:
@@ -39,7 +39,6 @@ def newton_logit(
         targets: [sequence, time, K], not negative.
         weight_scale, bias_scale: of the prior; None for none; one for each column if an array [M].
         bound, temperature: see `Softmax`.
-        num_steps: Newton candidates.
         active: choices among which the softmax is taken, bool [K, sequence, time], at least one at every step; all if None. Targets of others are ignored.
     """
     num_choices, num_columns = weights.shape[0], weights.shape[1] + 1
@@ -58,23 +57,36 @@ def newton_logit(
     spread = jnp.eye(free) - 1.0 / num_choices
     prior_curvature = jnp.einsum("kl,cd->kcld", spread, jnp.diag(precision)).reshape(free * num_columns, -1)
 
-    def evaluate(rows: Array) -> tuple[Array, Array, Array]:
+    def log_odds(rows: Array) -> Array:
         scores = (rows.reshape(free, num_columns) @ design) / temperature
         every = jnp.concatenate([scores, jnp.zeros_like(scores[:1])])
-        if active is not None:
-            every = jnp.where(active, every, -jnp.inf)
-        probs, normaliser = softmax_leading(every)
-        value = jnp.sum(sum((targets[k] * scores[k] for k in range(1, free)), start=targets[0] * scores[0]) - total * normaliser)
-        probs = probs[:-1]
-        gradient = ((targets[:-1] - total * probs) @ design.T).reshape(-1) / temperature
-        between = [total * (probs[k] * (1.0 - probs[k]) if k == other else -probs[k] * probs[other]) for k, other in _pairs(free)]
-        curvature = _unfolded(jnp.stack(between) @ products.T, free, num_columns) / temperature**2
-        pull = prior_curvature @ rows[0]
-        return (value - 0.5 * rows[0] @ pull)[None], (gradient - pull)[None], (curvature + prior_curvature)[None]
+        return every if active is None else jnp.where(active, every, -jnp.inf)
 
-    start = jnp.concatenate([contrasts_of(weights), contrasts_of(bias)[:, None]], axis=-1).reshape(1, -1)
-    found = newton_rows(evaluate, start, num_steps, bound)[0].reshape(free, num_columns)
-    return rows_of(found[:, :-1]), rows_of(found[:, -1])
+    def value_of(rows: Array, odds: Array, normaliser: Array) -> Array:
+        finite = odds if active is None else jnp.where(active, odds, 0.0)
+        expected = sum((targets[k] * finite[k] for k in range(1, free)), start=targets[0] * finite[0])
+        return jnp.sum(expected - total * normaliser) - 0.5 * rows @ prior_curvature @ rows
+
+    start = jnp.concatenate([contrasts_of(weights), contrasts_of(bias)[:, None]], axis=-1).reshape(-1)
+    odds = log_odds(start)
+    probs, normaliser = softmax_leading(odds)
+    gradient = ((targets[:-1] - total * probs[:-1]) @ design.T).reshape(-1) / temperature - prior_curvature @ start
+    between = [total * (probs[k] * (1.0 - probs[k]) if k == other else -probs[k] * probs[other]) for k, other in _pairs(free)]
+    curvature = _unfolded(jnp.stack(between) @ products.T, free, num_columns) / temperature**2 + prior_curvature
+    if bound is not None:
+        gradient, curvature = hold_at_bound(start, gradient, curvature, bound)
+    direction = ascent_direction(gradient[None], curvature[None])[0]
+    best, largest = start, value_of(start, odds, normaliser)
+    for share in _SHARES:
+        candidate = start + share * direction
+        if bound is not None:
+            candidate = jnp.clip(candidate, -bound, bound)
+        odds = log_odds(candidate)
+        value = value_of(candidate, odds, log_sum_exp_leading(odds))
+        better = value > largest
+        best, largest = jnp.where(better, candidate, best), jnp.where(better, value, largest)
+    best = best.reshape(free, num_columns)
+    return rows_of(best[:, :-1]), rows_of(best[:, -1])
 
 
 def _pairs(size: int) -> list[tuple[int, int]]:

@@ -48,7 +48,7 @@ class ByGate(Transition):
         if not isinstance(gate, Gate):
             raise ValueError(f"gate: found {gate!r}, expected one of lg.gates, for example lg.gates.Softmax().")
         if not gate.normalised or gate.models_inputs or gate.anchored:
-            raise ValueError(f"gate: found {type(gate).__name__}, expected one that gives next states probabilities, treats them alike, and does not model inputs.")
+            raise ValueError(f"gate: found {type(gate).__name__}, expected one with weights that sum to one, all alike, that does not model inputs.")
         self.gate = gate
         self.per_origin = bool(per_origin)
 
