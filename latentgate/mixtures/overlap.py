@@ -37,9 +37,7 @@ def gate_weights(model: Any, params: Params, inputs: Array) -> Array:
 
 
 @eqx.filter_jit
-def overlaps(
-    true_model: Any, target: Params, model: Any, fitted: Params, inputs: Mapping[str, Array], points: Array, widths: Array
-) -> tuple[Array, Array]:
+def overlaps(true_model: Any, target: Params, model: Any, fitted: Params, inputs: Mapping[str, Array], points: Array, widths: Array) -> tuple[Array, Array]:
     """Of fitted mixtures and a true one, at each x.
 
     Args:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
@@ -21,6 +22,8 @@ from .arguments import data_of, require_fit
 
 if TYPE_CHECKING:
     from latentgate.inference import Fit
+
+_PARAMETERS = {"gate.weights", "gate.bias", "experts.weights", "experts.bias", "experts.scale"}
 
 
 def icl(fit: Fit, data: Sequences | None = None, *, hard: bool = False) -> float:
@@ -97,11 +100,11 @@ def dendrogram(fit: Fit, data: Sequences | None = None, *, standardise: bool = T
     Raises:
         ValueError: for a fit of another model, of a single expert, or without data.
 
-    Source: Thai, Nguyen, Do, Ho, Drovandi, Nguyen, arXiv 2510.12744 (dendrogram of softmax-gated Gaussian mixtures of experts); the distance with the gate's
-        slopes, which the code published with it leaves out.
+    Source: arXiv 2510.12744 (dendrograms of softmax-gated Gaussian mixtures of experts); the distance with the gate's slopes, which the code published
+        with it leaves out.
     """
     model = require_fit(fit)
-    if not isinstance(model.gate, Softmax) or not isinstance(model.experts, Lines):
+    if not isinstance(model.gate, Softmax) or not isinstance(model.experts, Lines) or set(fit.params) != _PARAMETERS:
         found = f"{type(model.gate).__name__} and {type(model.experts).__name__}"
         raise ValueError(f"fit: found a gate and experts of the kinds {found}, expected lg.gates.Softmax and lg.experts.LinearGaussian (or Polynomial).")
     if model.num_experts < 2:
@@ -139,19 +142,18 @@ class _Units:
 
     def __init__(self, model: MixtureOfExperts, data: Sequences, standardise: bool):
         gate, experts = model.gate, model.experts
-        assert isinstance(gate, Softmax) and isinstance(experts, Lines)
+        assert isinstance(gate, Softmax)
+        assert isinstance(experts, Lines)
         self.temperature, self.shared_scale, self.standardise = gate.temperature, experts.shared_scale, standardise
-        columns = experts.features(jnp.asarray(data.inputs[experts.inputs]))
-        lengths = jnp.asarray(data.lengths)
-        moments = [column_spread(jnp.asarray(data.inputs[gate.inputs]), lengths), column_spread(columns, lengths), feature_moments(data)]
-        (self.gate_mean, self.gate_spread), (self.mean, self.spread), (y_mean, y_spread) = ((np.asarray(a), np.asarray(b)) for a, b in moments)
-        self.y_mean, self.y_spread = float(y_mean[0]), float(y_spread[0]) or 1.0
+        with double_precision():
+            lengths = jnp.asarray(data.lengths)
+            columns = experts.features(jnp.asarray(data.inputs[experts.inputs]))
+            own = [column_spread(jnp.asarray(data.inputs[gate.inputs]), lengths), column_spread(columns, lengths), feature_moments(data)]
+        moments = [(np.array(mean), np.array(spread)) for mean, spread in own]
         if not standardise:
-            for part in (self.gate_mean, self.mean):
-                part[...] = 0.0
-            for part in (self.gate_spread, self.spread):
-                part[...] = 1.0
-            self.y_mean, self.y_spread = 0.0, 1.0
+            moments = [(np.zeros_like(mean), np.ones_like(spread)) for mean, spread in moments]
+        (self.gate_mean, self.gate_spread), (self.mean, self.spread), (y_mean, y_spread) = moments
+        self.y_mean, self.y_spread = float(y_mean[0]), float(y_spread[0]) or 1.0
 
     def atoms(self, params: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """{name: [atom, ...]}."""
@@ -212,8 +214,6 @@ def _merged(atoms: dict[str, np.ndarray], first: int, second: int) -> dict[str, 
 
 
 def _with_experts(model: MixtureOfExperts, number: int) -> MixtureOfExperts:
-    import equinox as eqx
-
     experts: Any = model.experts
     return MixtureOfExperts(model.gate, eqx.tree_at(lambda part: part.num_experts, experts, number))
 

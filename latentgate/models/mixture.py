@@ -115,7 +115,9 @@ class Mixture(eqx.Module):
     def log_nodes(self, params: Params, data: Sequences) -> Array:
         """Log-density of each step with each expert, [sequence, time, K]."""
         weights = self.gate.log_potentials(without_prefix("gate", params), self._gate_inputs(data))
-        return weights + self.experts.log_likelihood(without_prefix("experts", params), data)
+        densities = self.experts.log_likelihood(without_prefix("experts", params), data)
+        # Added with the experts in front, as gates and experts make them: what turns them round then cancels, and nothing is made twice.
+        return jnp.moveaxis(jnp.moveaxis(weights, -1, 0) + jnp.moveaxis(densities, -1, 0), 0, -1)
 
     def log_penalty(self, params: Params, data: Sequences) -> Array:
         """Minus the balancing terms times the number of steps, scalar: their weights are relative to the log-likelihood of a step."""

@@ -116,13 +116,18 @@ class MixtureOfExperts(StateSpaceModel):
     def degeneracy(self, params: Params, data: Sequences) -> str | None:
         """See `StateSpaceModel.degeneracy`: a gate that is a step, or an expert on as few rows as it has coefficients."""
         occupancy = self.potentials(params, data).smooth().occupancy
-        if "experts.scale" in params:
-            # As many coefficients as rows leave no residual.
-            coefficients = sum(np.size(value) for name, value in params.items() if name.startswith("experts.") and name != "experts.scale")
-            deviation = feature_moments(data)[1].max()
-            thin = jnp.broadcast_to(params["experts.scale"], (self.num_experts,)) < _THIN * deviation
-            if bool(jnp.any(thin & (occupancy < coefficients / self.num_experts + 1))):
-                return "VARIANCE_COLLAPSED"
+        deviation = feature_moments(data)[1].max()
+        first = 0
+        # Families of experts that stand side by side have parameters of their own.
+        for family, prefix in self.experts.families("experts"):
+            own = occupancy[first : first + family.num_experts]
+            first += family.num_experts
+            if f"{prefix}.scale" in params:
+                # As many coefficients as rows leave no residual.
+                coefficients = sum(np.size(value) for name, value in params.items() if name.startswith(f"{prefix}.") and name != f"{prefix}.scale")
+                thin = jnp.broadcast_to(params[f"{prefix}.scale"], (family.num_experts,)) < _THIN * deviation
+                if bool(jnp.any(thin & (own < coefficients / family.num_experts + 1))):
+                    return "VARIANCE_COLLAPSED"
         return self.mixture.degeneracy(params, data)
 
     def log_penalty(self, params: Params, data: Sequences) -> Array:

@@ -12,8 +12,9 @@ import scipy.stats
 from numpy.testing import assert_allclose, assert_array_equal
 
 import latentgate as lg
+from latentgate.models.emissions import gated_regression
 
-from .experts_table import INPUTS, NETWORK, ROWS, bench_of, monomials
+from .experts_table import INPUTS, NETWORK, ROWS, bench_of, m_step, monomials
 from .laws import as_arrays, scores
 from .table import NUM_STATES
 from .test_emissions import assert_same

@@ -7,6 +7,7 @@ from .bernoulli_glm import BernoulliGLM
 from .categorical import Categorical
 from .categorical_glm import CategoricalGLM
 from .count_glm import NegativeBinomialGLM, PoissonGLM
+from .gated_regression import GatedRegression
 from .gaussian import Gaussian
 from .known_state import KnownState
 from .linear_regression import LinearRegression
@@ -24,6 +25,7 @@ __all__ = [
     "Categorical",
     "CategoricalGLM",
     "Emission",
+    "GatedRegression",
     "Gaussian",
     "KnownState",
     "LinearRegression",

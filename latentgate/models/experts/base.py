@@ -33,6 +33,10 @@ class Experts(Emission):
         """One, unless a subclass knows better."""
         return 1
 
+    def families(self, prefix: str) -> list[tuple[Experts, str]]:
+        """Experts of one kind each, in order, with the prefix of the names of their parameters."""
+        return [(self, prefix)]
+
 
 class ExpertsOnInputs(Experts):
     """Experts that read one input set, whose number of columns may be left open and is then taken from the data.

@@ -85,6 +85,10 @@ class Several(Experts):
         """See `Emission.input_sets`."""
         return {name: columns for part in self.parts for name, columns in part.input_sets.items()}
 
+    def families(self, prefix: str) -> list[tuple[Experts, str]]:
+        """See `Experts.families`."""
+        return [family for name, part, _ in self._families() for family in part.families(f"{prefix}.{name}")]
+
     def _families(self) -> list[tuple[str, Experts, slice]]:
         ends = np.cumsum([part.num_experts for part in self.parts])
         return [(name, part, slice(int(end) - part.num_experts, int(end))) for name, part, end in zip(self.names, self.parts, ends, strict=True)]

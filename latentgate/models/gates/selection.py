@@ -13,12 +13,14 @@ from latentgate.kernels import log_sum_exp_leading
 
 from ..base import Params, log_prior
 from ..zero_sum import contrasts_of
-from .linear import clipped
+from .linear import clipped, linear_scores
 from .logit import newton_logit
 
 # Sizes of the compass search, in units of the scores: from changes of many selections to changes of single ones. Between two that differ more, the one
 # step that moves a border past a single row is too easily missed.
 _SIZES = tuple(0.5 * 4.0**-power for power in range(7))
+# Errors of rounding, in units of the last place a term, within which two scores may change places between two evaluations of one gate.
+_ROUNDING = 32
 # How far along the way to each Newton proposal the gate is tried.
 _FRACTIONS = (1.0, 0.25)
 
@@ -26,7 +28,10 @@ _FRACTIONS = (1.0, 0.25)
 def selected(ranking: Array, num_selected: int) -> Array:
     """The entries [K, ...] among the `num_selected` largest over the leading axis, bool; of equal ones the first."""
     index = jnp.arange(ranking.shape[0]).reshape(-1, *[1] * (ranking.ndim - 1))
-    ahead = sum(((row > ranking) | ((row == ranking) & (other < index)) for other, row in enumerate(ranking)), start=jnp.zeros(ranking.shape, int))
+    # Never against itself: XLA may compute one score twice in one program, with other rounding, and an entry would be ahead of itself.
+    ahead = jnp.zeros(ranking.shape, int)
+    for other, row in enumerate(ranking):
+        ahead = ahead + ((index != other) & ((row > ranking) | ((row == ranking) & (other < index))))
     return ahead < num_selected
 
 
@@ -37,10 +42,13 @@ def selection_step(gate: Any, params: Params, inputs: Array, targets: Array, log
     experts that explain a row best), then a compass search over single coefficients with geometric step sizes; each candidate is taken only if it raises
     the true objective. The number of candidates is fixed.
 
+    The objective jumps where a border passes a row, and often climbs up to the jump: the search would end where rounding decides what is selected, and the next
+    evaluation would disagree. So no candidate is taken that leaves more rows within rounding of a border than there were.
+
     Where steps have targets (or densities) that the selection excludes, so that the objective is -inf, what counts first is the expected number of such steps.
 
     Args:
-        gate: with `num_selected`, the attributes of a `LinearGate`, `temperature`, `linear`, `selection` and `log_weights`.
+        gate: with `num_selected`, the attributes of a `LinearGate`, `temperature`, `linear`, `ranking_bias`, `selection` and `log_weights`.
         params, inputs, targets, log_likelihood: as in `Gate.m_step`.
     """
     num_experts = targets.shape[-1]
@@ -49,7 +57,8 @@ def selection_step(gate: Any, params: Params, inputs: Array, targets: Array, log
     leading = jnp.moveaxis(targets, -1, 0)
     densities = None if log_likelihood is None else jnp.moveaxis(log_likelihood, -1, 0)
 
-    def worth(rows: dict[str, Array]) -> tuple[Array, Array]:
+    def worth(rows: dict[str, Array]) -> Array:
+        """Excluded mass, rows in doubt, and the objective over all others."""
         candidate = {**params, **rows}
         log_weights = jnp.moveaxis(gate.log_weights(candidate, inputs), -1, 0)
         if densities is None:
@@ -61,7 +70,8 @@ def selection_step(gate: Any, params: Params, inputs: Array, targets: Array, log
             possible = log_density > -jnp.inf
             missed = jnp.sum(jnp.where(possible, 0.0, total))
             value = jnp.sum(jnp.where(possible & (total > 0), total * log_density, 0.0))
-        return missed, value + log_prior(priors, candidate)
+        doubtful = jnp.sum(jnp.where(_in_doubt(gate, candidate, inputs), total, 0.0))
+        return jnp.stack([missed, doubtful, value + log_prior(priors, candidate)])
 
     # Coefficients of inputs in units of their spread, [K, M + 1], so that steps of one size mean as much for all.
     mass = jnp.where(total.sum() > 0, total, 1.0)[..., None] / jnp.where(total.sum() > 0, total.sum(), total.size)
@@ -91,16 +101,14 @@ def selection_step(gate: Any, params: Params, inputs: Array, targets: Array, log
         return {"weights": weights, "bias": bias}
 
     def attempt(best: tuple, coefficients: Array) -> tuple:
-        present, missed, value = best
+        present, (missed, doubtful, value) = best
         rows = natural(coefficients)
-        found_missed, found = worth(rows)
-        better = (found_missed < missed) | ((found_missed == missed) & (found > value))
-        return {name: jnp.where(better, rows[name], present[name]) for name in rows}, *jnp.where(
-            better, jnp.stack([found_missed, found]), jnp.stack([missed, value])
-        )
+        found = worth(rows)
+        better = (found[0] < missed) | ((found[0] == missed) & (found[1] <= doubtful) & (found[2] > value))
+        return {name: jnp.where(better, rows[name], present[name]) for name in rows}, jnp.where(better, found, best[1])
 
     start = {"weights": params["weights"], "bias": params["bias"]}
-    best = (start, *worth(start))
+    best = (start, worth(start))
     proposals = _proposals(gate, params, inputs, leading, total, densities)
     here = standard(start)
     for fraction in _FRACTIONS:
@@ -123,6 +131,16 @@ def selection_step(gate: Any, params: Params, inputs: Array, targets: Array, log
 
     best, _ = jax.lax.scan(step, best, moves)
     return {**params, **best[0]}
+
+
+def _in_doubt(gate: Any, params: Params, inputs: Array) -> Array:
+    """Steps at which rounding decides what is selected, bool [sequence, time]."""
+    bias = gate.ranking_bias(params)
+    ranking = linear_scores(params["weights"], bias, inputs)
+    inside = selected(ranking, gate.num_selected)
+    gap = jnp.where(inside, ranking, jnp.inf).min(0) - jnp.where(inside, -jnp.inf, ranking).max(0)
+    terms = linear_scores(jnp.abs(params["weights"]), jnp.abs(bias), jnp.abs(inputs)).max(0)
+    return gap < _ROUNDING * jnp.finfo(ranking.dtype).eps * terms
 
 
 def _proposals(gate: Any, params: Params, inputs: Array, targets: Array, total: Array, densities: Array | None) -> dict[str, Array]:

@@ -103,8 +103,11 @@ class TopK(LinearGate):
 
     def selection(self, params: Params, inputs: Array) -> Array:
         """Which experts are selected, bool [K, ...]."""
-        bias = params["bias"] if self.rank_by == "score" else jnp.zeros_like(params["bias"])
-        return selected(linear_scores(params["weights"], bias, inputs), self.num_selected)
+        return selected(linear_scores(params["weights"], self.ranking_bias(params), inputs), self.num_selected)
+
+    def ranking_bias(self, params: Params) -> Array:
+        """What is added to weights · inputs before they are ranked, [K]."""
+        return params["bias"] if self.rank_by == "score" else jnp.zeros_like(params["bias"])
 
     def leading_scores(self, params: Params, inputs: Array) -> Array:
         """Scores [K, ...]; -inf for experts that are not selected."""
@@ -206,6 +209,10 @@ class NoisyTopK(LinearGate):
     def selection(self, params: Params, inputs: Array) -> Array:
         """Which experts are selected without noise, bool [K, ...]."""
         return selected(self.linear(params, inputs), self.num_selected)
+
+    def ranking_bias(self, params: Params) -> Array:
+        """What is added to weights · inputs before they are ranked, [K]."""
+        return params["bias"]
 
     def leading_scores(self, params: Params, inputs: Array) -> Array:
         """Scores without noise, [K, ...]; -inf for experts that are not selected."""
