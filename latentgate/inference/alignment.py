@@ -56,7 +56,7 @@ def permute_states(params: Mapping[str, np.ndarray], dims: Mapping[str, Sequence
         if order.ndim == 2 and EXPERT_AXIS in dims[name]:
             state, expert = dims[name].index("state"), dims[name].index(EXPERT_AXIS)
             index = order[:, 1:] if state < expert else order[:, 1:].T
-            index = np.expand_dims(index, [axis for axis in range(value.ndim) if axis not in (state, expert)])
+            index = np.expand_dims(index, tuple(axis for axis in range(value.ndim) if axis not in (state, expert)))
             value = np.take_along_axis(value, index, expert)
         result[name] = value
     return result

@@ -109,7 +109,8 @@ def split_points(fit: Fit, data: Sequences | None = None, *, level: float = 0.95
         dataset over `split`, from left to right: `point`; `left`, `right`, the experts on either side; `row_before`, `row_after`, the inputs of the last row
         before the point and of the first after it; `separated`, whether the gate is a step there, by its own test, or a hard gate. The data then say no more
         than that the point is between these two rows, which are `lower` and `upper`; elsewhere the interval is `point` ± its `standard_error`, by the
-        curvature of a point fit, or over posterior draws (each with the point moved by one Newton step from that of the posterior mean).
+        curvature of a point fit (infinite where data leave a direction open, NaN where the fit is no maximum), or over posterior draws, each with the point
+        moved by one Newton step from that of the posterior mean.
 
     Raises:
         ValueError: for a gate that reads several inputs.
@@ -132,7 +133,6 @@ def split_points(fit: Fit, data: Sequences | None = None, *, level: float = 0.95
     error = np.full(len(points), np.nan)
     if len(points) and not separated.all():
         error = _standard_errors(fit, data, points, left, right, level)
-    separated |= ~np.isfinite(error)
     reach = norm.ppf(0.5 + 0.5 * level) * error
     columns = {
         "point": points,

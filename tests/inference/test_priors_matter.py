@@ -99,7 +99,8 @@ def cases():
             kind = (type(owner).__name__, *(getattr(owner, option, None) for option in ("form", "dale", "covariance")), path[-1])
             # Emissions with a `scale` only build their default priors from it; `history_prior` without a history is nobody's prior (its own test is below).
             # The temperature of a gate is part of the model.
-            idle = (isinstance(owner, Emission) and path[-1] == "scale") or (isinstance(owner, Gate) and path[-1] == "temperature") or (parameter is not None and parameter not in model.dims())
+            part = (isinstance(owner, Emission) and path[-1] == "scale") or (isinstance(owner, Gate) and path[-1] == "temperature")
+            idle = part or (parameter is not None and parameter not in model.dims())
             if kind not in seen and not idle:
                 seen.add(kind)
                 yield pytest.param(name, path, id=f"{kind[0]}.{path[-1]} in {name}")

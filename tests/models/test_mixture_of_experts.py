@@ -38,7 +38,9 @@ def named(parameters: Parameters) -> dict:
 def random_parameters(seed: int, num_experts: int, num_inputs: int) -> Parameters:
     rng = np.random.default_rng(seed)
     shape = (num_experts, num_inputs)
-    return Parameters(rng.normal(size=shape), rng.normal(size=num_experts), rng.normal(size=shape), rng.normal(size=num_experts), rng.uniform(0.3, 1.5, num_experts))
+    return Parameters(
+        rng.normal(size=shape), rng.normal(size=num_experts), rng.normal(size=shape), rng.normal(size=num_experts), rng.uniform(0.3, 1.5, num_experts)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +91,9 @@ def test_em_and_map_reach_the_maximum_of_an_independent_optimiser(crossing, fitt
     # Standard errors are those of the inverse observed information.
     errors = fitted.uncertainty(data, of="likelihood")
     assert errors.is_maximum
-    found = errors.interval(lambda params: jnp.stack([params["gate.weights"][order[0], 0] - params["gate.weights"][order[1], 0], *params["experts.weights"][order, 0]]))
+    found = errors.interval(
+        lambda params: jnp.stack([params["gate.weights"][order[0], 0] - params["gate.weights"][order[1], 0], *params["experts.weights"][order, 0]])
+    )
     np.testing.assert_allclose(found["standard_error"], best.standard_errors[[0, 2, 4]], rtol=1e-3)
 
 

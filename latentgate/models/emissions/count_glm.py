@@ -271,6 +271,9 @@ class PoissonGLM(_CountGLM):
     def m_step(self, params: Params, data: Sequences, weights: Array) -> Params:
         """A damped Fisher-scoring step against the exact prior; see `quadratic_step`."""
         observed = data.observed[:, :, None, :].astype(weights.dtype)
+        if not data.complete:
+            # The Gram matrix is one for all neurons: what no neuron has seen must not enter it.
+            weights = jnp.where(jnp.asarray(data.observed).any(-1, keepdims=True), weights, 0.0)
 
         def information(rows: LinearRows) -> Array:
             spread = self.bin_width * self._rates(rows, data).information * observed

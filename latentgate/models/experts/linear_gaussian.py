@@ -38,6 +38,9 @@ class LinearGaussian(Lines):
         {'weights': ('expert', 'input'), 'bias': ('expert',), 'scale': ('expert',)}
     """
 
+    # Its own, or type checkers would take the constructor of a data class for it.
+    __init__ = Lines.__init__
+
     @property
     def num_weights(self) -> int:
         """M."""

@@ -30,8 +30,8 @@ def newton_logit(
 ) -> tuple[Array, Array]:
     """One damped Newton step: weights [K, M] and biases [K] that do not lower Σ targets · log softmax((weights · inputs + bias) / temperature) + log-prior.
 
-    The prior is normal, of rows that sum to zero. The concave problem of Jordan and Jacobs 1994, with the targets of an E-step as responses. Its gradient is Σ (target - total · prob) z and its Hessian
-    -Σ total · (diag(prob) - prob probᵀ) ⊗ z zᵀ, z being the inputs and a one.
+    The prior is normal, of rows that sum to zero. The concave problem of Jordan and Jacobs 1994, with the targets of an E-step as responses. Its gradient is
+    Σ (target - total · prob) z and its Hessian -Σ total · (diag(prob) - prob probᵀ) ⊗ z zᵀ, z being the inputs and a one.
 
     Args:
         weights, bias: current values; rows sum to zero.
