@@ -21,6 +21,7 @@ _HOMES = {
     "Fit": "latentgate.inference",
     "NonFiniteLikelihoodError": "latentgate.inference",
     "Outcome": "latentgate.inference",
+    "anneal": "latentgate.inference",
     "cross_validate": "latentgate.inference",
     "fit": "latentgate.inference",
     "HMM": "latentgate.models",
@@ -45,6 +46,7 @@ _MODULES = {
     "jump_processes": "latentgate.jump_processes",
     "kernels": "latentgate.kernels",
     "metrics": "latentgate.metrics",
+    "mixtures": "latentgate.mixtures",
     "plotting": "latentgate.plotting",
     "priors": "latentgate.models.priors",
     "simulators": "latentgate.data.simulators",
@@ -58,11 +60,11 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from latentgate import decoding, filters, jump_processes, kernels, metrics, plotting, studies
+    from latentgate import decoding, filters, jump_processes, kernels, metrics, mixtures, plotting, studies
     from latentgate.data import RecordingUnavailable, Sequences, load, simulators
     from latentgate.data.panel import panel
     from latentgate.decoding import DiscriminativeKalmanFilter, KalmanDecoder, WienerFilter
-    from latentgate.inference import EM, MAP, NUTS, SVI, Fit, NonFiniteLikelihoodError, Outcome, cross_validate, fit
+    from latentgate.inference import EM, MAP, NUTS, SVI, Fit, NonFiniteLikelihoodError, Outcome, anneal, cross_validate, fit
     from latentgate.models import (
         HMM,
         LinearGaussianSSM,

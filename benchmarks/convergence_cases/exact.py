@@ -1,7 +1,7 @@
 """Softmax gate with as many experts as there are (Nguyen, Nguyen and Ho 2023).
 
-Truth: scores 25x - 8 and 0, means 15 - 20x (sd 0.3) and -5 + 20x (sd 0.4), n points at equal distances in [0, 1]. 40 replications of 13 log-spaced sizes from 100
-to 100 000. Maximum likelihood by EM (relative tolerance 1e-8) from near-truth starts, the papers' favour, and from k-means starts, the best of four.
+Truth: scores 25x - 8 and 0, means 15 - 20x (sd 0.3) and -5 + 20x (sd 0.4), n points at equal distances in [0, 1]. 40 replications of 13 log-spaced sizes from
+100 to 100 000. Maximum likelihood by EM (relative tolerance 1e-8) from near-truth starts, the papers' favour, and from one k-means start each.
 
 Rules, fixed in advance:
 
@@ -40,12 +40,14 @@ ALARM = 0.01
 
 def run(options: Options) -> list[str]:
     """The report."""
+    from matplotlib import pyplot
+
     model = softmax_model(2)
     estimators = [
         studies.MaximumLikelihood(NEAR, model, "near-truth", tolerance=1e-8),
-        studies.MaximumLikelihood(KMEANS, model, "k-means", restarts=1 if options.quick else 4, tolerance=1e-8),
+        studies.MaximumLikelihood(KMEANS, model, "k-means", restarts=1, tolerance=1e-8),
     ]
-    sizes = [100, 1000] if options.quick else studies.log_spaced(100, 100_000, 13)
+    sizes = [1000, 1010] if options.quick else studies.log_spaced(100, 100_000, 13)
     progress(f"exact: {len(sizes)} sizes")
     study = studies.convergence_rates(
         truth=two_lines(),
@@ -64,7 +66,9 @@ def run(options: Options) -> list[str]:
     same = study.results.D1.sel(estimator=NEAR) - study.results.D1.sel(estimator=KMEANS)
     scale = study.results.D1.sel(estimator=NEAR)
     lines.append(f"Replications whose D1 from the two starts differs by more than one per cent: {int((abs(same) > 0.01 * scale).sum())} of {same.size}.")
-    return lines + options.save_figure(study.plot("D1").figure, "exact")
+    figure, ax = pyplot.subplots(figsize=(6.4, 4.8))
+    study.plot("D1", ax=ax)
+    return lines + options.save_figure(figure, "exact")
 
 
 def judged(study: studies.Study, name: str, level: float, quick: bool) -> list[str]:

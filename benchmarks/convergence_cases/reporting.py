@@ -35,7 +35,10 @@ def slope_table(study: Study, losses: Iterable[str], statistics: Sequence[str] =
                 cells = [f"{float(line.slope):.3f} [{float(line.slope_interval[0]):.3f}, {float(line.slope_interval[1]):.3f}]" for line in lines]
                 rows.append([f"{truth}: {estimator}, {loss}", *cells, f"{float(lines[0].prefactor):.3g}", f"{float(lines[0].curvature):.2g}"])
     low, high = study.window
-    headers = (f"slope over n = {low} ... {high}, [95 % bootstrap interval]", *(f"log of {name}" if name != "mean-log" else "mean of log" for name in statistics))
+    headers = (
+        f"slope over n = {low} ... {high}, [95 % bootstrap interval]",
+        *(f"log of {name}" if name != "mean-log" else "mean of log" for name in statistics),
+    )
     return [table((*headers, "prefactor", "p of curvature"), rows)]
 
 

@@ -1,6 +1,7 @@
 """Engines, and the Fit they return."""
 
 from .alignment import match_labels, match_params, permute_states
+from .annealing import anneal
 from .cross_validation import cross_validate
 from .em import EM
 from .engine import Engine
@@ -26,6 +27,7 @@ __all__ = [
     "Posterior",
     "RestartRecord",
     "Uncertainty",
+    "anneal",
     "cross_validate",
     "fit",
     "match_labels",

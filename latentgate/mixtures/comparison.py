@@ -13,7 +13,7 @@ from jax import Array
 
 from latentgate.inference.coordinates import double_precision
 
-from .arguments import Mixed, places, sized
+from .arguments import Mixed, mixed, places, sized
 from .overlap import draws, gate_weights, log_parts, matched, midpoint_grid, overlaps, summed_weights
 
 # Rows of inputs that are integrated at once.
@@ -84,6 +84,8 @@ class _Pair:
             self._integrate(one, other, inputs, support, num_draws, seed)
 
     def _integrate(self, one: Any, other: Any, inputs: Any, support: Any, num_draws: int | None, seed: int) -> None:
+        for name, mixture in (("one", one), ("other", other)):
+            mixed(name, mixture)
         self.inputs = places(inputs, one, other)
         self.one, self.other = sized("one", one, self.inputs), sized("other", other, self.inputs)
         self.support, self.num_draws, self.key = support, num_draws, jax.random.key(seed)
@@ -122,9 +124,11 @@ class _Pair:
             kept = min(size, count - start)
             rows = {name: values[chosen] for name, values in self.inputs.items()}
             points, widths = self._drawn(rows, start) if grid is None else (jnp.broadcast_to(part, (size, *part.shape)) for part in grid)
-            found, distance = overlaps(self.other.model, self.other.params, self.one.model, fitted, rows, points, widths)
-            overlap.append(np.asarray(found)[0, :kept])
-            squares.append(np.asarray(distance)[0, :kept])
+            found = overlaps(self.other.model, self.other.params, self.one.model, fitted, rows, points, widths)
+            # The half square is never negative, and so less noisy over draws than one minus the overlap.
+            distance = found.squared_hellinger() if grid is not None else np.asarray(found.half_squares)
+            overlap.append(np.asarray(found.experts)[0, :kept])
+            squares.append(distance[0, :kept])
         return np.concatenate(overlap).mean(0), np.concatenate(squares)
 
     def _grid(self) -> tuple[Array, Array]:

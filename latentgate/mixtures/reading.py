@@ -114,6 +114,15 @@ def split_points(fit: Fit, data: Sequences | None = None, *, level: float = 0.95
 
     Raises:
         ValueError: for a gate that reads several inputs.
+
+    Example:
+        >>> import numpy as np, latentgate as lg
+        >>> x = np.linspace(-1, 1, 200)[:, None]
+        >>> y = np.abs(x) + 0.1 * np.random.default_rng(0).normal(size=x.shape)
+        >>> model = lg.MixtureOfExperts(gate=lg.gates.Softmax(), experts=lg.experts.LinearGaussian(2))
+        >>> fit = lg.fit(model, lg.Sequences.from_arrays([y], inputs=[x]), lg.EM(restarts=2), seed=0)
+        >>> abs(float(lg.mixtures.split_points(fit)["point"][0])) < 0.1
+        True
     """
     model = require_fit(fit)
     data = data_of(fit, data)

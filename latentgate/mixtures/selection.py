@@ -40,6 +40,15 @@ def icl(fit: Fit, data: Sequences | None = None, *, hard: bool = False) -> float
         ValueError: for a fit of another model, or one without data.
 
     Source: Biernacki, Celeux, Govaert, IEEE Trans. Pattern Anal. Mach. Intell. 22:719 (2000); R package flexmix (hard).
+
+    Example:
+        >>> import numpy as np, latentgate as lg
+        >>> x = np.linspace(-1, 1, 200)[:, None]
+        >>> y = np.abs(x) + 0.1 * np.random.default_rng(0).normal(size=x.shape)
+        >>> model = lg.MixtureOfExperts(gate=lg.gates.Softmax(), experts=lg.experts.LinearGaussian(2))
+        >>> fit = lg.fit(model, lg.Sequences.from_arrays([y], inputs=[x]), lg.EM(restarts=2), seed=0)
+        >>> lg.mixtures.icl(fit) > fit.bic(fit.data)
+        True
     """
     require_fit(fit)
     data = data_of(fit, data)
@@ -102,6 +111,15 @@ def dendrogram(fit: Fit, data: Sequences | None = None, *, standardise: bool = T
 
     Source: arXiv 2510.12744 (dendrograms of softmax-gated Gaussian mixtures of experts); the distance with the gate's slopes, which the code published
         with it leaves out.
+
+    Example:
+        >>> import numpy as np, latentgate as lg
+        >>> x = np.linspace(-1, 1, 200)[:, None]
+        >>> y = np.abs(x) + 0.1 * np.random.default_rng(0).normal(size=x.shape)
+        >>> model = lg.MixtureOfExperts(gate=lg.gates.Softmax(), experts=lg.experts.LinearGaussian(3))
+        >>> fit = lg.fit(model, lg.Sequences.from_arrays([y], inputs=[x]), lg.EM(restarts=2), seed=0)
+        >>> lg.mixtures.dendrogram(fit).num_experts
+        2
     """
     model = require_fit(fit)
     if not isinstance(model.gate, Softmax) or not isinstance(model.experts, Lines) or set(fit.params) != _PARAMETERS:

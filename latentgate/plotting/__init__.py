@@ -5,13 +5,17 @@ from latentgate.plotting.connections import connection_types, coupling
 from latentgate.plotting.fits import bits_per_spike, em_trace, transition_matrix
 from latentgate.plotting.graphs import generator_graph
 from latentgate.plotting.jump_processes import jump_paths, prevalence, smoothed_states
+from latentgate.plotting.mixtures import dendrogram, expert_fits, gate_weights
 from latentgate.plotting.states import occupancy, states_over_time
 
 __all__ = [
     "bits_per_spike",
     "connection_types",
     "coupling",
+    "dendrogram",
     "em_trace",
+    "expert_fits",
+    "gate_weights",
     "generator_graph",
     "jump_paths",
     "occupancy",

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import jax.numpy as jnp
 import numpy as np
 
-from latentgate.models.base import without_prefix
 from latentgate.plotting.colours import INK, PALE, axes_or_new, bare, state_colours
 
 if TYPE_CHECKING:
@@ -21,6 +19,8 @@ _POINTS = 400
 _MOST_ROWS = 4000
 # Standard deviations on either side of an expert's line.
 _BAND = 2.0
+# Of the gate, below which an expert's line is only hinted at.
+_SOME_WEIGHT = 0.05
 
 
 def gate_weights(fit: Fit, data: Sequences | None = None, *, column: int | str = 0, at: Any = None, ax: Axes | None = None) -> Axes:
@@ -38,7 +38,7 @@ def gate_weights(fit: Fit, data: Sequences | None = None, *, column: int | str =
     """
     model, data = _model_and_data(fit, data)
     line = _Line(data, model.gate.inputs, column, at)
-    weights = np.exp(np.asarray(model.gate.log_weights(_own("gate", fit), jnp.asarray(line.inputs))))
+    weights = np.exp(np.asarray(model.gate.log_weights(_own("gate", fit), line.inputs)))
     ax = axes_or_new(ax, 5.4, 3.2)
     for expert, colour in enumerate(state_colours(model.num_experts)):
         ax.plot(line.points, weights[:, expert], color=colour, linewidth=2.0, label=_name(expert))
@@ -82,13 +82,13 @@ def expert_fits(fit: Fit, data: Sequences | None = None, *, column: int | str = 
     experts: Any = model.experts
     if hasattr(experts, "means") and experts.inputs == model.gate.inputs:
         own = _own("experts", fit)
-        means = np.asarray(experts.means(own, jnp.asarray(line.inputs)))
-        weights = np.exp(np.asarray(model.gate.log_weights(_own("gate", fit), jnp.asarray(line.inputs))))
+        means = np.asarray(experts.means(own, line.inputs))
+        weights = np.exp(np.asarray(model.gate.log_weights(_own("gate", fit), line.inputs)))
         scale = np.broadcast_to(np.asarray(own["scale"]), model.num_experts) if "scale" in own else None
         for expert, colour in enumerate(colours):
             mean = means[:, expert]
             ax.plot(line.points, mean, color=colour, linewidth=0.9, linestyle=(0, (4, 2)), zorder=3)
-            strong = np.where(weights[:, expert] >= 0.5 / model.num_experts, mean, np.nan)
+            strong = np.where(weights[:, expert] >= _SOME_WEIGHT, mean, np.nan)
             # White below, so that a line can be seen on its own points.
             ax.plot(line.points, strong, color="white", linewidth=4.2, zorder=3.5)
             ax.plot(line.points, strong, color=colour, linewidth=2.4, zorder=4, label=_name(expert))
@@ -137,7 +137,7 @@ def dendrogram(tree: Dendrogram, *, ax: Axes | None = None) -> Axes:
             own = {int(labels[leaf]) for leaf in leaves(child)}
             ax.plot([x, x], [level[child], level[node]], color=colours[own.pop()] if len(own) == 1 else INK, linewidth=1.8, solid_capstyle="round")
         ax.plot(xs[1:3], [level[node]] * 2, color=colour, linewidth=1.8)
-        ax.annotate(f"{num_experts - 1 - merge}", (place[node], level[node]), (0, 3), textcoords="offset points", ha="center", fontsize="small", color=INK)
+        ax.annotate(f"{num_experts - 1 - merge}", (place[node], level[node]), (4, 3), textcoords="offset points", ha="left", fontsize="small", color=INK)
     ordered = [level[num_experts + merge] for merge in range(len(heights))]
     merges_below = num_experts - tree.num_experts
     cut = 0.5 * ((ordered[merges_below - 1] if merges_below else 0.0) + ordered[merges_below])
@@ -187,6 +187,11 @@ def _model_and_data(fit: Fit, data: Sequences | None) -> tuple[Any, Sequences]:
 
 
 def _own(part: str, fit: Fit) -> dict[str, Any]:
+    # Only now: pictures that need no model should not wait for the models to be imported.
+    import jax.numpy as jnp
+
+    from latentgate.models.base import without_prefix
+
     return {name: jnp.asarray(value) for name, value in without_prefix(part, fit.params).items()}
 
 

@@ -4,23 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from scipy.optimize import linear_sum_assignment
 
-from latentgate.models.base import without_prefix
+from latentgate.mixtures.overlap import gate_weights, matched, midpoint_grid, overlaps, summed_weights
 from latentgate.models.zero_sum import ZeroSum
 
-from .batches import sequences, suited
+from .batches import input_names, suited
 from .protocol import Estimates, Estimator, Loss, Truth
 
-# The quadrature is refined until the true density integrates to one this closely, and then by a factor of four for estimates with narrower experts.
-_CLOSE_TO_ONE = 1e-9
-_FEWEST_VALUES, _MOST_VALUES = 128, 16_384
-_REFINED = 4
 _RANGE_DRAWS = 4096
 
 
@@ -101,53 +95,37 @@ class MixtureComparison(Loss):
         fitted = {name: jnp.asarray(value) for name, value in estimates.params.items()}
         places: Any = truth
         for_gates, for_densities = (jnp.asarray(places.evaluation_inputs(count)) for count in (self.num_inputs, self.num_densities))
-        grid, width = self._quadrature(truth, target, for_densities)
-        overlaps, affinity = (np.asarray(found) for found in _overlaps(true_model, target, model, fitted, for_densities, grid, width))
-        cells = np.array([_matched(one) for one in overlaps])
-        weights = np.asarray(_gate_weights(model, fitted, for_gates))
-        true_weights = np.asarray(_gate_weights(true_model, {name: value[None] for name, value in target.items()}, for_gates))[0]
-        members = cells[..., None] == np.arange(true_model.num_experts)
-        summed = np.einsum("rxk,rkj->rxj", weights, members)
-        known = np.isfinite(affinity) & np.isfinite(weights).all((1, 2))
+        rows = dict.fromkeys(input_names(true_model) | input_names(model), for_densities)
+        points, widths = self._quadrature(truth, target, rows)
+        found = overlaps(true_model, target, model, fitted, rows, points, widths)
+        squares = found.squared_hellinger().mean(-1)
+        cells = np.array([matched(one) for one in np.asarray(found.experts).mean(1)])
+        weights = np.asarray(gate_weights(model, fitted, for_gates))
+        true_weights = np.asarray(gate_weights(true_model, {name: value[None] for name, value in target.items()}, for_gates))[0]
+        summed = summed_weights(weights, cells, true_model.num_experts)
+        known = np.isfinite(squares) & np.isfinite(weights).all((1, 2))
         mismatch = (summed.argmax(-1) != true_weights.argmax(-1)).mean(-1)
         comparable = true_model.gate.models_inputs == model.gate.models_inputs
         gain = np.asarray(estimates.log_likelihood) - np.asarray(truth.log_likelihood(inputs, values)) if comparable else np.full(len(values), np.nan)
         return {
             "gate_l1": np.where(known, np.abs(summed - true_weights).sum(-1).mean(-1), np.nan),
             "gate_slope_rmse": np.where(known, _slope_error(model, fitted, target, cells), np.nan),
-            "hellinger": np.where(known, np.sqrt(np.maximum(1.0 - affinity, 0.0)), np.nan),
+            "hellinger": np.where(known, np.sqrt(squares), np.nan),
             "partition_mismatch": np.where(known, mismatch, np.nan),
             "excess": 2.0 * gain,
         }
 
-    def _quadrature(self, truth: Truth, target: dict[str, Array], inputs: Array) -> tuple[Array, Array]:
-        """Values of y, [point], and the weight of each."""
+    def _quadrature(self, truth: Truth, target: dict[str, Array], inputs: dict[str, Array]) -> tuple[Array, Array]:
+        """Values of y, [x, point, 1], and the width of each, [x, point]."""
         if self.support is not None:
-            return jnp.asarray(self.support, float), jnp.asarray(1.0)
-        drawn = truth.draw_many(jax.random.key(0)[None], _RANGE_DRAWS)[1]
-        low, high = float(drawn.min()), float(drawn.max())
-        low, high = low - 0.5 * (high - low), high + 0.5 * (high - low)
-        count = _FEWEST_VALUES
-        while True:
-            grid, width = _midpoints(low, high, count)
-            if float(_worst_integral(truth.model, target, inputs, grid, width)) < _CLOSE_TO_ONE or count >= _MOST_VALUES:
-                return _midpoints(low, high, _REFINED * count)
-            count *= 2
-
-
-def _midpoints(low: float, high: float, count: int) -> tuple[Array, Array]:
-    width = (high - low) / count
-    return low + width * (jnp.arange(count) + 0.5), jnp.asarray(width)
-
-
-def _matched(overlap: np.ndarray) -> np.ndarray:
-    """True expert of each fitted one, [k], given the overlaps of their densities [k, k*]."""
-    if not np.isfinite(overlap).all():
-        return np.zeros(len(overlap), int)
-    if overlap.shape[0] == overlap.shape[1]:
-        rows, columns = linear_sum_assignment(overlap, maximize=True)
-        return columns[np.argsort(rows)]
-    return overlap.argmax(-1)
+            grid, width = jnp.asarray(self.support, float), jnp.asarray(1.0)
+        else:
+            drawn = truth.draw_many(jax.random.key(0)[None], _RANGE_DRAWS)[1]
+            low, high = float(drawn.min()), float(drawn.max())
+            low, high = low - 0.5 * (high - low), high + 0.5 * (high - low)
+            grid, width, _ = midpoint_grid([(truth.model, target)], inputs, low, high)
+        shape = (next(iter(inputs.values())).shape[0], grid.shape[0])
+        return jnp.broadcast_to(grid[:, None], (*shape, 1)), jnp.broadcast_to(width, shape)
 
 
 def _slope_error(model: Any, fitted: dict[str, Array], target: dict[str, Array], cells: np.ndarray) -> np.ndarray:
@@ -165,43 +143,3 @@ def _slope_error(model: Any, fitted: dict[str, Array], target: dict[str, Array],
     if isinstance(model.priors().get("gate.weights"), ZeroSum):
         differences = differences - np.einsum("rk,rkd->rd", shares, differences)[:, None]
     return np.sqrt(np.einsum("rk,rkd->r", shares, differences**2) / differences.shape[-1])
-
-
-@eqx.filter_jit
-def _gate_weights(model: Any, params: dict[str, Array], inputs: Array) -> Array:
-    """Weights of the experts for parameters {name: [replication, ...]} at inputs [x, M], [replication, x, K]."""
-    return jax.vmap(lambda own: jnp.exp(model.gate.log_weights(without_prefix("gate", own), inputs)))(params)
-
-
-def _densities(model: Any, params: dict[str, Array], inputs: Array, grid: Array) -> tuple[Array, Array]:
-    """Log-weights [x, K] and log-densities [x, y, K] of the experts."""
-    shape = (inputs.shape[0], grid.shape[0])
-    given = jnp.broadcast_to(inputs[:, None], (*shape, inputs.shape[1]))
-    data = sequences(model, given, jnp.broadcast_to(grid, shape), jnp.full(shape[:1], shape[1], jnp.int32), jnp.ones(shape, bool))
-    data = model.prepare(data)
-    return model.gate.log_weights(without_prefix("gate", params), inputs), model.experts.log_likelihood(without_prefix("experts", params), data)
-
-
-@eqx.filter_jit
-def _worst_integral(model: Any, params: dict[str, Array], inputs: Array, grid: Array, width: Array) -> Array:
-    log_weights, log_densities = _densities(model, params, inputs, grid)
-    total = width * jnp.einsum("xk,xyk->x", jnp.exp(log_weights), jnp.exp(log_densities))
-    return jnp.max(jnp.abs(total - 1.0))
-
-
-@eqx.filter_jit
-def _overlaps(true_model: Any, target: dict[str, Array], model: Any, fitted: dict[str, Array], inputs: Array, grid: Array, width: Array) -> tuple[Array, Array]:
-    """Affinities ∫ √(f g) dy averaged over x: of each fitted with each true expert, [replication, k, k*], and of the mixtures, [replication]."""
-    true_weights, true_densities = _densities(true_model, target, inputs, grid)
-    true_roots = jnp.exp(0.5 * true_densities)
-    true_root = jnp.sqrt(jnp.einsum("xk,xyk->xy", jnp.exp(true_weights), true_roots**2))
-
-    def one(params: dict[str, Array]) -> tuple[Array, Array]:
-        weights, densities = _densities(model, params, inputs, grid)
-        roots = jnp.exp(0.5 * densities)
-        root = jnp.sqrt(jnp.einsum("xk,xyk->xy", jnp.exp(weights), roots**2))
-        count = inputs.shape[0]
-        return width * jnp.einsum("xyk,xyj->kj", roots, true_roots) / count, width * jnp.sum(root * true_root) / count
-
-    # One replication at a time: all of them on the grid would need gigabytes.
-    return jax.lax.map(one, fitted)

@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections.abc import Callable
 from functools import cached_property
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -119,7 +120,7 @@ class Bench:
 
     def __init__(self, row: Row):
         self.row, self.gate, self.num_experts = row, row.gate, row.num_experts
-        self.priors = row.gate.priors(row.num_experts)
+        self.priors: dict[str, Any] = row.gate.priors(row.num_experts)
         rng = np.random.default_rng(3)
         self.data = lg.Sequences.from_arrays(
             [np.zeros((length, 1)) for length in LENGTHS], inputs=[rng.normal(size=(length, NUM_INPUTS)) for length in LENGTHS]
@@ -315,7 +316,7 @@ def test_the_unnormalised_sigmoid_is_no_density():
     x = np.array([[-1.0], [3.0]])
     assert not gate.normalised
     assert lg.gates.Sigmoid().normalised
-    assert_allclose(gate.log_weights(params, jnp.asarray(x)), oracles.sigmoid(params["weights"], params["bias"], x), rtol=1e-12)
+    assert_allclose(gate.log_weights(params, jnp.asarray(x)), oracles.sigmoid(np.asarray(params["weights"]), np.asarray(params["bias"]), x), rtol=1e-12)
     with pytest.raises(ValueError, match="fit gated means by gradient"):
         gate.m_step(params, jnp.asarray(x)[None], jnp.ones((1, 2, 2)))
     with pytest.raises(ValueError, match="do not sum to one"):
@@ -535,7 +536,7 @@ def test_balancing_terms_are_those_of_the_formulas():
     pieces = [weights[0, :2], weights[0, 2:4], weights[0, 4:], weights[1, :2], weights[1, 2:3]]
     by_two = sum(len(piece) * switch(piece) for piece in pieces) / 8
     assert_allclose(asked(balancing.LoadBalance(0.5, over="batch", batch_size=2), log_weights), 0.5 * by_two, rtol=1e-12)
-    normaliser = scipy.special.logsumexp(scores, axis=-1)[mask]
+    normaliser = np.asarray(scipy.special.logsumexp(scores, axis=-1))[mask]
     assert_allclose(asked(balancing.ZLoss(0.1), scores), 0.1 * np.mean(normaliser**2), rtol=1e-12)
     sums = weights[mask].sum(0)
     variation = sums.var() / sums.mean() ** 2

@@ -13,7 +13,7 @@ from ..zero_sum import contrasts_of, rows_of
 
 # Shares of a Newton step that are tried. EM comes back with new targets anyway, so one direction an iteration is enough; and values cost a third of what
 # values with derivatives cost.
-_SHARES = (1.0, 1 / 4, 1 / 32)
+_SHARES = (1.0, 1 / 4)
 
 
 def newton_logit(
@@ -28,7 +28,7 @@ def newton_logit(
     temperature: float = 1.0,
     active: Array | None = None,
 ) -> tuple[Array, Array]:
-    """One damped Newton step: weights [K, M] and biases [K] that do not lower Σ targets · log softmax((weights · inputs + bias) / temperature) + log-prior.
+    """Weights [K, M] and biases [K] that do not lower Σ targets · log softmax((weights · inputs + bias) / temperature) + log-prior, by one Newton or MM step.
 
     The prior is normal, of rows that sum to zero. The concave problem of Jordan and Jacobs 1994, with the targets of an E-step as responses. Its gradient is
     Σ (target - total · prob) z and its Hessian -Σ total · (diag(prob) - prob probᵀ) ⊗ z zᵀ, z being the inputs and a one.
@@ -73,12 +73,16 @@ def newton_logit(
     gradient = ((targets[:-1] - total * probs[:-1]) @ design.T).reshape(-1) / temperature - prior_curvature @ start
     between = [total * (probs[k] * (1.0 - probs[k]) if k == other else -probs[k] * probs[other]) for k, other in _pairs(free)]
     curvature = _unfolded(jnp.stack(between) @ products.T, free, num_columns) / temperature**2 + prior_curvature
-    if bound is not None:
-        gradient, curvature = hold_at_bound(start, gradient, curvature, bound)
-    direction = ascent_direction(gradient[None], curvature[None])[0]
+    # No Hessian of a multinomial logit exceeds this one (Böhning 1992), so a full step with it never falls: where probabilities are all but zero and one, a
+    # Newton step may be too long by any factor.
+    largest_curvature = jnp.einsum("kl,cd->kcld", 0.5 * spread, _unfolded((products @ total)[None], 1, num_columns) / temperature**2)
+    directions = []
+    for bend in (curvature, largest_curvature.reshape(curvature.shape) + prior_curvature):
+        slope, bend = (gradient, bend) if bound is None else hold_at_bound(start, gradient, bend, bound)
+        directions.append(ascent_direction(slope[None], bend[None])[0])
     best, largest = start, value_of(start, odds, normaliser)
-    for share in _SHARES:
-        candidate = start + share * direction
+    for step in (*(share * directions[0] for share in _SHARES), directions[1]):
+        candidate = start + step
         if bound is not None:
             candidate = jnp.clip(candidate, -bound, bound)
         odds = log_odds(candidate)
