@@ -71,7 +71,7 @@ def regression(kind: str, gate: str, count: int) -> lg.emissions.GatedRegression
 
 
 def predicted(emission: lg.emissions.GatedRegression, params: dict[str, Any], inputs: Array) -> Array:
-    """f at inputs [n, d], [n]."""
+    """Values of f at inputs [n, d], [n]."""
     own = {name: jnp.asarray(value)[None] for name, value in params.items()} | {"scale": jnp.ones(1)}
     return emission.means(own, {"inputs": inputs})[..., 0]
 

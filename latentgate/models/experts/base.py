@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import abc
-from typing import Self
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -13,7 +12,7 @@ from latentgate.data import Sequences
 
 from ..base import Params
 from ..emissions.base import Emission, check_inputs
-from ..sized import sized_by_inputs
+from ..sized import ReadsInputs, sized_by_inputs
 
 
 class Experts(Emission):
@@ -38,38 +37,13 @@ class Experts(Emission):
         return [(self, prefix)]
 
 
-class ExpertsOnInputs(Experts):
+class ExpertsOnInputs(ReadsInputs, Experts):
     """Experts that read one input set, whose number of columns may be left open and is then taken from the data.
 
     Attributes:
         inputs: name of the input set.
         num_inputs: M, its columns; None until data have been seen.
     """
-
-    inputs: eqx.AbstractVar[str]
-    num_inputs: eqx.AbstractVar[int | None]
-
-    @property
-    def input_sets(self) -> dict[str, int]:
-        """{name: number of columns} of the input set it reads."""
-        return {self.inputs: self.columns}
-
-    @property
-    def columns(self) -> int:
-        """M.
-
-        Raises:
-            ValueError: if it has been left open.
-        """
-        if self.num_inputs is None:
-            raise ValueError(
-                f"num_inputs: found None, expected a number of columns; pass {type(self).__name__}(..., num_inputs=...), or model.suited_to(data)."
-            )
-        return self.num_inputs
-
-    def suited_to(self, data: Sequences) -> Self:
-        """The same experts for as many inputs as the data have."""
-        return sized_by_inputs(self, data)
 
     def check(self, data: Sequences) -> None:
         """One feature and the input set; subclasses add the support and the design."""

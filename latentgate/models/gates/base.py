@@ -13,11 +13,11 @@ from jax.flatten_util import ravel_pytree
 
 from latentgate.data import Sequences
 
-from ..base import Params, Part, log_prior
+from ..base import Params, log_prior
 from ..emissions.base import check_inputs
 from ..emissions.checks import positive
 from ..newton import newton_rows, value_and_derivatives
-from ..sized import sized_by_inputs
+from ..sized import ReadsInputs, sized_by_inputs
 from ..unconstrained import constrain, maximise, unconstrain
 
 # Of an M-step without closed form: EM needs progress, not convergence, at each iteration.
@@ -28,7 +28,7 @@ _MOST_COORDINATES = 32
 _NO_INPUTS = "inputs: found none, and {} does not model inputs; pass one array [time, input] a sequence."
 
 
-class Gate(Part):
+class Gate(ReadsInputs):
     """Probabilities of K experts (or next states) given the inputs of a step.
 
     A gate is a part like any other: `num_states` in the methods that it inherits from `Part` is K. Its number of inputs may be left open, and is then
@@ -38,25 +38,6 @@ class Gate(Part):
         inputs: name of the input set.
         num_inputs: M, its columns; None until data have been seen.
     """
-
-    inputs: eqx.AbstractVar[str]
-    num_inputs: eqx.AbstractVar[int | None]
-
-    @property
-    def input_sets(self) -> dict[str, int]:
-        """{name: number of columns} of the input set it reads."""
-        return {self.inputs: self.columns}
-
-    @property
-    def columns(self) -> int:
-        """M.
-
-        Raises:
-            ValueError: if it has been left open.
-        """
-        if self.num_inputs is None:
-            raise ValueError(f"num_inputs: found None, expected a number of columns; pass {type(self).__name__}(num_inputs=...), or model.suited_to(data).")
-        return self.num_inputs
 
     @property
     def normalised(self) -> bool:
@@ -146,10 +127,6 @@ class Gate(Part):
             ValueError: for a gate that does not.
         """
         raise ValueError(_NO_INPUTS.format(type(self).__name__))
-
-    def suited_to(self, data: Sequences) -> Self:
-        """The same gate for as many inputs as the data have."""
-        return sized_by_inputs(self, data)
 
     def check(self, data: Sequences) -> None:
         """Checks the input set."""
