@@ -66,7 +66,7 @@ def run(options: Options) -> list[str]:
     """Report on both gates, and the figure."""
     fitted = models()
     truths = {name: MixtureTruth(name, model, params, design) for (name, model), params in zip(fitted.items(), (LINEAR, ACTIVATED), strict=True)}
-    sizes = log_spaced(300, 310, 2) if options.quick else log_spaced(1000, 31_623, 7)
+    sizes = log_spaced(300, 310, 2) if options.quick else log_spaced(1000, 31_623, 6)
     losses = [*(ParameterError(name) for name in GATE), ParameterError("experts.weights"), MixtureComparison()]
     studies, far = {}, {}
     for name, model in fitted.items():
@@ -75,7 +75,7 @@ def run(options: Options) -> list[str]:
             **common,
             estimators=MaximumLikelihood("near truth", model, START, max_iterations=50 if options.quick else 3000, tolerance=1e-10),
             sample_sizes=sizes,
-            replications=3 if options.quick else 40,
+            replications=3 if options.quick else 20,
             losses=losses,
             checkpoint=options.checkpoint_of(f"temperature-{name}"),
         )
@@ -83,8 +83,8 @@ def run(options: Options) -> list[str]:
             far[name] = convergence_rates(
                 **common,
                 estimators=MaximumLikelihood("k-means", model, "k-means", restarts=4, max_iterations=1000, tolerance=1e-10),
-                sample_sizes=sizes[:5:2],
-                replications=20,
+                sample_sizes=sizes[:4:3],
+                replications=10,
                 losses=[ParameterError("gate.temperature"), MixtureComparison()],
                 checkpoint=options.checkpoint_of(f"temperature-{name}-k-means"),
             )

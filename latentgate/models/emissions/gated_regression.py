@@ -14,8 +14,8 @@ from jax.flatten_util import ravel_pytree
 from latentgate.data import Sequences
 
 from ..base import Params, Part, Prior, log_prior, repeated, split_keys, with_prefix, without_prefix
+from ..designs import is_flat
 from ..experts.base import ExpertsWithMeans
-from ..experts.checks import is_flat
 from ..experts.levenberg_marquardt import MOST_PARAMETERS, levenberg_marquardt
 from ..experts.noise import min_scale_or, normal_log_density, scale_mode, scale_prior, variance_prior_or
 from ..gates.base import Gate

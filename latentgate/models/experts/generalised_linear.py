@@ -13,6 +13,7 @@ from jax import Array
 from latentgate.data import Sequences
 
 from ..base import Params, Part, Prior, with_shape
+from ..designs import check_design, input_names, is_flat, observed_rows
 from ..emissions.base import Emission, check_counts
 from ..emissions.bernoulli_glm import BernoulliGLM
 from ..emissions.categorical_glm import CategoricalGLM
@@ -23,7 +24,6 @@ from ..emissions.statistics import column_spread
 from ..newton import fits_newton, newton_rows, row_log_prior, value_and_derivatives, weighted_gram
 from ..sized import sized_by_inputs
 from .base import Experts, ExpertsOnInputs
-from .checks import check_design, input_names, is_flat, observed_rows
 from .of_emission import ByEmission
 
 Given = dist.Distribution | Literal["flat"] | None

@@ -6,7 +6,7 @@ from typing import Any
 
 from latentgate.data import Sequences
 
-from .checks import input_names
+from ..designs import input_names
 from .lines import Lines
 
 

@@ -13,11 +13,11 @@ from jax import Array
 from latentgate.data import Sequences
 
 from ..base import Params, Prior, with_shape
+from ..designs import check_design, is_flat, observed_rows
 from ..emissions.checks import at_least, positive, prior_or, warn_about_scale
 from ..emissions.statistics import column_spread, feature_moments
 from ..sized import sized_by_inputs
 from .base import ExpertsWithMeans
-from .checks import check_design, is_flat, observed_rows
 from .least_squares import weighted_least_squares
 from .noise import min_scale_or, normal_log_density, scale_prior, variance_prior_or
 

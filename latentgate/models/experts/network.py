@@ -12,9 +12,9 @@ from jax import Array
 from latentgate.data import Sequences
 
 from ..base import Params
+from ..designs import check_design, input_names, is_flat, observed_rows
 from ..emissions.checks import at_least, prior_or
 from ..emissions.statistics import column_spread, feature_moments
-from .checks import check_design, input_names, is_flat, observed_rows
 from .nonlinear import NormalAboutCurves
 
 _ACTIVATIONS = {"tanh": jnp.tanh, "relu": jax.nn.relu}

@@ -15,13 +15,13 @@ from jax import Array
 from latentgate.data import Sequences
 
 from ..base import Params, Prior, with_shape
+from ..designs import is_flat
 from ..emissions.base import NUMERICAL_STEPS
 from ..emissions.checks import at_least, positive, warn_about_scale
 from ..emissions.statistics import feature_moments
 from ..newton import fits_newton, row_log_prior
 from ..unconstrained import maximise
 from .base import ExpertsWithMeans
-from .checks import is_flat
 from .levenberg_marquardt import MOST_PARAMETERS, levenberg_marquardt
 from .noise import min_scale_or, normal_log_density, scale_mode, scale_prior, variance_prior_or
 

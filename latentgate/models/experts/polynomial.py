@@ -11,8 +11,8 @@ import numpyro.distributions as dist
 
 from latentgate.data import Sequences
 
+from ..designs import input_names
 from ..emissions.checks import at_least
-from .checks import input_names
 from .lines import Lines
 
 

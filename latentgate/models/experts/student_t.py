@@ -12,10 +12,10 @@ from jax import Array
 from latentgate.data import Sequences
 
 from ..base import Params, Prior, with_shape
+from ..designs import input_names
 from ..emissions.checks import positive
 from ..emissions.negative_binomial import log_rising_ratio
 from ..newton import newton_rows
-from .checks import input_names
 from .least_squares import weighted_least_squares
 from .lines import Lines
 

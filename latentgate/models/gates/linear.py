@@ -8,6 +8,7 @@ from typing import Any, Literal
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 import numpyro.distributions as dist
 from jax import Array
 from numpyro.distributions import constraints
@@ -16,6 +17,7 @@ from latentgate.data import Sequences
 from latentgate.kernels import log_sum_exp_leading
 
 from ..base import Params, Prior
+from ..designs import check_design, input_names
 from ..emissions.checks import at_least, positive
 from ..emissions.statistics import column_spread
 from ..zero_sum import ZeroSum, contrasts_of, rows_of
@@ -81,6 +83,15 @@ class LinearGate(ScoredGate):
     def dims(self) -> dict[str, tuple[str, ...]]:
         """See `Part.dims`."""
         return {"weights": ("expert", "input"), "bias": ("expert",)}
+
+    def check(self, data: Sequences) -> None:
+        """Checks the input set, and under flat priors that its columns determine the weights."""
+        super().check(data)
+        if self.weight_scale is None:
+            rows = np.asarray(data.inputs[self.inputs], float)[np.asarray(data.mask)]
+            owner = f"the gate {type(self).__name__}"
+            names = input_names(self.inputs, data)
+            check_design(owner, names, rows, flat_weights=True, flat_bias=self.bias_scale is None, num_parameters=len(names) + 1, remedy="weight_scale=...")
 
     def initialize(self, key: Array, data: Sequences, num_states: int) -> Params:
         """Scores that differ by about one over the spread of the inputs."""

@@ -38,21 +38,23 @@ def check_design(
     flat_weights: bool,
     flat_bias: bool | None,
     num_parameters: int,
+    remedy: str = "weight_prior=None",
 ) -> None:
     """Raises ValueError where flat priors leave weights undetermined, and warns of a constant column that only priors tell from the bias.
 
     Args:
-        owner: the experts, for the message.
+        owner: the part of the model, for the message.
         names: of the columns.
         rows: the columns at the observed steps, [row, column].
         flat_weights: whether weights have a flat prior.
         flat_bias: whether the bias has; None if there is no bias.
         num_parameters: of one expert.
+        remedy: the argument that gives proper priors.
     """
     if flat_weights and len(rows) < num_parameters:
         raise ValueError(
-            f"data: found {len(rows)} observed rows, expected at least {num_parameters}, the number of parameters of one expert of {owner} under flat priors; "
-            "use fewer columns, or proper priors (weight_prior=None)."
+            f"data: found {len(rows)} observed rows, expected at least {num_parameters} for {owner} with flat priors, one a parameter; "
+            f"use fewer columns, or proper priors ({remedy})."
         )
     if not len(rows):
         return
@@ -60,7 +62,7 @@ def check_design(
     if flat_weights:
         design = np.concatenate([np.ones((len(rows), 1)), rows], axis=1) if with_bias else rows
         labels = ["the bias", *names] if with_bias else list(names)
-        _refuse_dependent(owner, labels, design)
+        _refuse_dependent(owner, labels, design, remedy)
     if flat_bias is not None and not with_bias:
         constant = np.flatnonzero(np.ptp(rows, axis=0) == 0)
         if constant.size:
@@ -71,7 +73,7 @@ def check_design(
             )
 
 
-def _refuse_dependent(owner: str, labels: list[str], design: np.ndarray) -> None:
+def _refuse_dependent(owner: str, labels: list[str], design: np.ndarray, remedy: str) -> None:
     size = np.linalg.norm(design, axis=0)
     zero = np.flatnonzero(size == 0)
     if zero.size:
@@ -85,5 +87,5 @@ def _refuse_dependent(owner: str, labels: list[str], design: np.ndarray) -> None
         found = "constant" if others == ["the bias"] else f"a linear combination of {' and '.join(others)}"
         raise ValueError(
             f"inputs: found {labels[column]} {found}, expected columns of full rank beside the bias: {owner} with flat priors has no unique maximum otherwise; "
-            "leave the column out, or use proper priors (weight_prior=None)."
+            f"leave the column out, or use proper priors ({remedy})."
         )
