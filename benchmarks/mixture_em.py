@@ -6,10 +6,10 @@
 One input, one output. All ways start from the same parameters (least squares on quantiles of the input, a flat gate), know no prior, and make the same number
 of iterations without a test of convergence.
 
-    latentgate            `lg.fit(..., lg.EM(...))` as it is called from Python, and its log-likelihood history; the gate's step is three candidates of Newton's
+    latentgate            `lg.fit(..., lg.EM(...))` as it is called from Python, and its log-likelihood history; the gate makes one Newton step, at one of two lengths
     NumPy                 vectorised over rows, experts first in memory; products of the inputs made once; weighted least squares in closed form; up to three
                           Newton steps for the gate, halved where they do not climb, none where a step promises less than 1e-12 nats a row
-    NumPy, three steps    the same without that stop: latentgate's work, and its numbers but where rounding says whether a candidate climbs
+    NumPy, one step       the same with one Newton step for the gate and no stop: latentgate's work, and its numbers where full steps climb
     NumPy, gate solved    the same with the stop, and as many Newton steps as the gate needs
     scikit-learn          `LinearRegression` with responsibilities as sample weights for every expert, and for the gate `LogisticRegression` (newton-cg, begun
                           where it ended before), which takes fractional responses as weighted copies of every row
@@ -38,8 +38,8 @@ from side_by_side import duration, load_average, machine, round_robin, table, wr
 import latentgate as lg
 
 PACKAGES = ("latentgate", "jax", "jaxlib", "numpy", "scipy", "scikit-learn")
-OURS, NUMPY, THREE, SOLVED, SKLEARN = "latentgate", "NumPy", "NumPy, three steps", "NumPy, gate solved", "scikit-learn"
-# Newton steps that latentgate's gate makes in one M-step.
+OURS, NUMPY, ONE, SOLVED, SKLEARN = "latentgate", "NumPy", "NumPy, one step", "NumPy, gate solved", "scikit-learn"
+# Newton steps that the gate of the NumPy loop makes in one M-step, at most.
 NEWTON_STEPS = 3
 MOST_NEWTON_STEPS = 100
 # Twice the nats a row that a further Newton step of the gate must promise.
@@ -239,7 +239,7 @@ def compare(num_rows: int, num_experts: int, iterations: tuple[int, int], rounds
     loops: dict[str, Callable[[int], Climbed]] = {
         OURS: ours(inputs, outputs, start),
         NUMPY: lambda count: NumPyMixture(inputs, outputs, NEWTON_STEPS).fit(start, count),
-        THREE: lambda count: NumPyMixture(inputs, outputs, NEWTON_STEPS, -np.inf).fit(start, count),
+        ONE: lambda count: NumPyMixture(inputs, outputs, 1, -np.inf).fit(start, count),
         SOLVED: lambda count: NumPyMixture(inputs, outputs, MOST_NEWTON_STEPS).fit(start, count),
     }
     calls = {(name, count): (lambda loop=loop, count=count: loop(count)) for name, loop in loops.items() for count in iterations}

@@ -220,3 +220,19 @@ def test_coverage_simulates_what_the_model_says(tmp_path):
     # A row is either a label or a death, which is exact and the last.
     assert np.array_equal(data.observed.sum(-1), data.mask)
     assert np.array_equal(data.inputs["arrival"][..., 0] == 1, data.observed[..., 0])
+
+
+def test_convergence_states_its_rules_and_judges_nothing_when_quick():
+    printed = run("convergence.py", "exact", "--quick")
+    assert "Rules, fixed in advance" in printed
+    assert "two lines: near-truth, hellinger" in printed
+    assert "two lines: k-means, D1" in printed
+    assert "holds" not in printed.split("Replications whose D1")[1]
+    assert printed.count("not judged (quick)") >= 4
+
+
+def test_mixture_em_compares_the_same_climb(tmp_path):
+    path = tmp_path / "mixture_em.json"
+    printed = run("mixture_em.py", "--quick", "--json", str(path))
+    assert "ratio" in printed
+    assert json.loads(path.read_text())
