@@ -6,7 +6,7 @@
 One input, one output. All ways start from the same parameters (least squares on quantiles of the input, a flat gate), know no prior, and make the same number
 of iterations without a test of convergence.
 
-    latentgate            `lg.fit(..., lg.EM(...))` as it is called from Python, and its log-likelihood history; the gate makes one Newton step, at one of two lengths
+    latentgate            `lg.fit(..., lg.EM(...))` as it is called from Python, and its log-likelihood history; the gate makes one Newton step, of two lengths
     NumPy                 vectorised over rows, experts first in memory; products of the inputs made once; weighted least squares in closed form; up to three
                           Newton steps for the gate, halved where they do not climb, none where a step promises less than 1e-12 nats a row
     NumPy, one step       the same with one Newton step for the gate and no stop: latentgate's work, and its numbers where full steps climb

@@ -17,8 +17,10 @@ distinguishable law.
 
 The rule, fixed beforehand: every slope over all sizes is judged twice. "published": whether the published slope lies in the 95 % bootstrap interval. "Fisher":
 whether the slope does that the information matrix predicts, i.e. that of the expected norm of a normal error with the inverse information at the truth of each
-size. The second is what theory says of the maximum; the first mixes in how the published program climbs. Intervals are of means over 40 replications, sizes
-8 from 1e3 to 1e5; for (ii, merging) 5 from 1e4, where the predicted error of τ falls below one and the likelihood of most data sets has a maximum.
+size. The second is what theory says of the maximum; where the two disagree the published program may have stopped short. Intervals are of means over 40
+replications, sizes 8 from 1e3 to 1e5; for (ii, merging) 5 from 1e4, where the predicted error of τ falls below one, after a trial of six replications had shown
+gates run off at n = 1e3. (Half of these data sets have no maximum at n = 1e4 all the same: gates run off, which the share that converged shows, and means are
+then those of where the climb was given up.)
 """
 
 from __future__ import annotations
@@ -185,7 +187,7 @@ def _near_truth(mixture: lg.MixtureOfExperts, keys: Array, truth: Truth, own: di
 
 @eqx.filter_jit
 def _from_clusters(mixture: lg.MixtureOfExperts, keys: Array, inputs: Array, values: Array, length: Array) -> dict[str, Array]:
-    return jax.lax.map(lambda one: mixture.initialize(one[0], one_sequence(mixture, *one[1:], length)), (keys, inputs, values))
+    return jax.lax.map(lambda one: mixture.initialize(one[0], one_sequence(mixture, one[1], one[2], length)), (keys, inputs, values))
 
 
 @eqx.filter_jit

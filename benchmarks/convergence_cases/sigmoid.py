@@ -2,16 +2,16 @@
 
     y = f(x) + σ ε,   f(x) = Σ_k weight_k(x) h_k(x),   x ~ U[-1, 1]^d,   data from softmax weights and k* experts, k = k* + 1 fitted
 
-Published (d = 32, k* = 8, σ = 0.1, ten epochs of stochastic gradients at rate 0.1 from near-truth starts, 20 replications): slopes of sigmoid against softmax gates
--0.51 against -0.24 for ReLU experts, -0.40 against -0.11 for linear ones.
+Published (d = 32, k* = 8, σ = 0.1, ten epochs of stochastic gradients at rate 0.1 from near-truth starts, 20 replications): slopes of sigmoid against softmax
+gates -0.51 against -0.24 for ReLU experts, -0.40 against -0.11 for linear ones.
 
-Scaled down here to d = 2 and k* = 3, experts' entries ~ N(0, 1 / d) and the last gate row zero as published, but gate entries ~ N(0, 4 / d) instead of
-N(0, 0.01 / d): with the published ones all weights are within a few hundredths of constants, and the sum of squares hardly depends on the gate. A program that
-stops after ten epochs stays near its start then, and its slopes mix those of the start and the optimiser with those of the estimate. The noise is scaled down
-too, to σ = 0.001: a sum of four sigmoid-gated experts comes within 3e-5 of three softmax-gated ones, so that its parameters are nearly not determined; under
-σ = 0.1 the information matrix gives standard errors of hundreds to thousands over √n (ReLU), and no n up to 1e5 shows the rate of the least squares. Here the
-sum of squares is minimised from near-truth starts: Levenberg-Marquardt until six steps lower it by less than 1e-9 of itself, at most 360 steps, gate entries
-within a box of ±10 as compactness asks. The draw of the truth is that of the seed, and is not chosen.
+Scaled down here to d = 2 and k* = 3, experts' entries ~ N(0, 1 / d) and the last gate row zero as published, but gate entries ~ N(0, 4 / d) instead of N(0,
+0.01 / d): with the published ones all weights are within a few hundredths of constants, and the sum of squares hardly depends on the gate. That a program which
+stops after ten epochs stays near its start then, and that published slopes mix start and optimiser with the estimate, is a guess: stochastic gradients were not
+run. The noise is scaled down too, to σ = 0.001: a sum of four sigmoid-gated experts comes within 3e-5 of three softmax-gated ones, so that its parameters are
+nearly not determined; under σ = 0.1 the information matrix gives standard errors from 17 / √n to 4800 / √n (ReLU), so that normal theory is far away at n =
+1e5. Here the sum of squares is minimised from near-truth starts: Levenberg-Marquardt until six steps lower it by less than 1e-9 of itself, at most 360 steps,
+gate entries within a box of ±10 as compactness asks. The draw of the truth is that of the seed, and is not chosen.
 
 Losses, all of first powers, so that a slope is the rate of the parameters and not of their squares:
 
@@ -21,8 +21,10 @@ Losses, all of first powers, so that a slope is the rate of the parameters and n
   Σ_i |Δβ0_i| + ‖Δβ1_i‖ + ‖Δη_i‖ to it. It is the minimum over 100 000 inputs without noise, from the near-truth start; estimates start near it.
 - beside both, the root mean square of f_fit - f on fresh inputs ("function"); for the sigmoid gate, of its difference to the best approximation.
 
-The rule, fixed beforehand: over all sizes, slopes of the mean are ordered as published (sigmoid below softmax for either kind of expert) and their ratio is
-within a factor of 1.5 of the published one (2.1 for ReLU, 3.6 for linear experts).
+The design was changed twice after looking: the variance of gate entries before any fit, the noise after the information matrix under σ = 0.1 was known; a trial
+of 8 replications at n = 1024 and 8192 was seen before this run. The rule was fixed before any of them: over all sizes, slopes of the mean are ordered as
+published (sigmoid below softmax for either kind of expert) and their ratio is within a factor of 1.5 of the published one (2.1 for ReLU, 3.6 for linear
+experts).
 """
 
 from __future__ import annotations
@@ -145,7 +147,7 @@ def _least_squares(estimator: LeastSquares, keys: Array, inputs: Array, values: 
 
     def one(problem: tuple[Array, Array, Array]) -> Estimates:
         key, rows, observed = problem
-        start, unravel = ravel_pytree(unconstrain(priors, near(key, estimator.centre, count, emission.gate.translatable, length)))
+        start, unravel = ravel_pytree(unconstrain(priors, near(key, estimator.centre, count, isinstance(emission.gate, lg.gates.Softmax), length)))
 
         def mean(vector: Array, row: Array) -> Array:
             return predicted(emission, constrain(priors, unravel(vector)), row[None])[0]
