@@ -134,8 +134,9 @@ class Mixture(eqx.Module):
         responsibilities = jnp.moveaxis(jax.lax.optimization_barrier(jnp.moveaxis(responsibilities, -1, 0)), 0, -1)
         # Experts first: a gate may climb the log-likelihood itself, which is monotone only with the experts that will stand beside it.
         experts = self.experts.m_step(without_prefix("experts", params), data, responsibilities)
-        densities = self.experts.log_likelihood(experts, data)
-        gate, inputs = without_prefix("gate", params), self._gate_inputs(data)
+        # One after the other, so that the second can have the memory of the first.
+        experts, responsibilities, gate = jax.lax.optimization_barrier((experts, responsibilities, without_prefix("gate", params)))
+        densities, inputs = self.experts.log_likelihood(experts, data), self._gate_inputs(data)
         gate = self._balanced_step(gate, data, responsibilities) if self.balance else self.gate.m_step(gate, inputs, responsibilities, densities)
         return {**with_prefix("gate", gate), **with_prefix("experts", experts)}
 

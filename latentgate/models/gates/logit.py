@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
 from latentgate.kernels import log_sum_exp_leading, softmax_leading
+from latentgate.kernels.batching import largest
 
 from ..newton import ascent_direction, hold_at_bound
 from ..zero_sum import contrasts_of, rows_of
 
-# Shares of a Newton step that are tried. EM comes back with new targets anyway, so one direction an iteration is enough; and values cost a third of what
-# values with derivatives cost.
-_SHARES = (1.0, 1 / 4)
+# Share of a Newton step that is tried where the whole does not climb. EM comes back with new targets anyway, so one direction an iteration is enough.
+_SHORTER = 0.25
 
 
 def newton_logit(
@@ -73,22 +74,36 @@ def newton_logit(
     gradient = ((targets[:-1] - total * probs[:-1]) @ design.T).reshape(-1) / temperature - prior_curvature @ start
     between = [total * (probs[k] * (1.0 - probs[k]) if k == other else -probs[k] * probs[other]) for k, other in _pairs(free)]
     curvature = _unfolded(jnp.stack(between) @ products.T, free, num_columns) / temperature**2 + prior_curvature
-    # No Hessian of a multinomial logit exceeds this one (Böhning 1992), so a full step with it never falls: where probabilities are all but zero and one, a
-    # Newton step may be too long by any factor.
-    largest_curvature = jnp.einsum("kl,cd->kcld", 0.5 * spread, _unfolded((products @ total)[None], 1, num_columns) / temperature**2)
-    directions = []
-    for bend in (curvature, largest_curvature.reshape(curvature.shape) + prior_curvature):
-        slope, bend = (gradient, bend) if bound is None else hold_at_bound(start, gradient, bend, bound)
-        directions.append(ascent_direction(slope[None], bend[None])[0])
-    best, largest = start, value_of(start, odds, normaliser)
-    for step in (*(share * directions[0] for share in _SHARES), directions[1]):
+
+    def moved(step: Array) -> tuple[Array, Array]:
         candidate = start + step
         if bound is not None:
             candidate = jnp.clip(candidate, -bound, bound)
         odds = log_odds(candidate)
-        value = value_of(candidate, odds, log_sum_exp_leading(odds))
-        better = value > largest
-        best, largest = jnp.where(better, candidate, best), jnp.where(better, value, largest)
+        return candidate, value_of(candidate, odds, log_sum_exp_leading(odds))
+
+    def direction(bend: Array) -> Array:
+        slope, bend = (gradient, bend) if bound is None else hold_at_bound(start, gradient, bend, bound)
+        return ascent_direction(slope[None], bend[None])[0]
+
+    newton = direction(curvature)
+    candidate, value = moved(newton)
+    present = value_of(start, odds, normaliser)
+    climbs = value > present
+
+    def shorter() -> Array:
+        # No Hessian of a multinomial logit exceeds this one (Böhning 1992), so a full step with it never falls: where probabilities are all but zero and one,
+        # a Newton step may be too long by any factor.
+        bend = jnp.einsum("kl,cd->kcld", 0.5 * spread, _unfolded((products @ total)[None], 1, num_columns) / temperature**2)
+        best, highest = start, present
+        for step in (_SHORTER * newton, direction(bend.reshape(curvature.shape) + prior_curvature)):
+            found, height = moved(step)
+            better = height > highest
+            best, highest = jnp.where(better, found, best), jnp.where(better, height, highest)
+        return jnp.where(climbs, candidate, best)
+
+    # Hardly ever asked for, and then by one restart of many: the others keep what they have.
+    best = jax.lax.cond(largest(jnp.where(climbs, 0.0, 1.0)) > 0, shorter, lambda: candidate)
     best = best.reshape(free, num_columns)
     return rows_of(best[:, :-1]), rows_of(best[:, -1])
 
