@@ -50,11 +50,10 @@ def anneal(
 
     Example:
         >>> import numpy as np, latentgate as lg
-        >>> from latentgate.inference.annealing import anneal
         >>> x = np.linspace(0, 1, 100)[:, None]
         >>> data = lg.Sequences.from_arrays([np.where(x < 0.5, x, 3 - x)], inputs=[x])
         >>> model = lg.MixtureOfExperts(lg.gates.Softmax(), lg.experts.LinearGaussian(2))
-        >>> fits = anneal(model, data, lg.gates.schedules.Linear(1.0, 0.5, steps=1), lg.EM(max_iterations=5), seed=0)
+        >>> fits = lg.anneal(model, data, lg.gates.schedules.Linear(1.0, 0.5, steps=1), lg.EM(max_iterations=5), seed=0)
         >>> [fit.model.gate.temperature for fit in fits]
         [1.0, 0.5]
     """

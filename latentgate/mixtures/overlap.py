@@ -120,13 +120,8 @@ def _worst_integral(model: Any, params: Params, inputs: Mapping[str, Array], gri
 @eqx.filter_jit
 def draws(model: Any, params: Params, inputs: Mapping[str, Array], keys: Array) -> Array:
     """An observation [feature] for every key [x] at inputs {name: [x, M]}."""
-
-    def one(key: Array, rows: dict[str, Array]) -> Array:
-        for_expert, for_value = jax.random.split(key)
-        expert = model.gate.sample(for_expert, without_prefix("gate", params), rows[model.gate.inputs])
-        return model.experts.sample(for_value, without_prefix("experts", params), expert, rows, jnp.zeros((0, model.experts.num_features)))
-
-    return jax.vmap(one)(keys, dict(inputs))
+    recent = jnp.zeros((0, model.experts.num_features))
+    return jax.vmap(lambda key, rows: model.mixture.sample(key, params, rows, recent)[0])(keys, dict(inputs))
 
 
 def matched(overlap: np.ndarray) -> np.ndarray:

@@ -12,10 +12,11 @@ from jax import Array
 from latentgate.data import Sequences
 
 from .base import Params, Part, Prior, split_keys, with_prefix, without_prefix
+from .emissions.base import NUMERICAL_STEPS
 from .emissions.statistics import column_spread, feature_moments
 from .experts.base import Experts
 from .gates.balancing import Balance
-from .gates.base import NUMERICAL_STEPS, Gate
+from .gates.base import Gate
 from .unconstrained import maximise
 
 STARTS = ("k-means", "random")

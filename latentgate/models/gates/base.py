@@ -14,14 +14,12 @@ from jax.flatten_util import ravel_pytree
 from latentgate.data import Sequences
 
 from ..base import Params, log_prior
-from ..emissions.base import check_inputs
+from ..emissions.base import NUMERICAL_STEPS, check_inputs
 from ..emissions.checks import positive
 from ..newton import newton_rows, value_and_derivatives
 from ..sized import ReadsInputs, sized_by_inputs
 from ..unconstrained import constrain, maximise, unconstrain
 
-# Of an M-step without closed form: EM needs progress, not convergence, at each iteration.
-NUMERICAL_STEPS = 12
 _NEWTON_STEPS = 3
 # Coordinates up to this number get Newton steps: one Hessian then costs no more than the many gradients of L-BFGS, and gets much further.
 _MOST_COORDINATES = 32
