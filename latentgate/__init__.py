@@ -14,6 +14,7 @@ _HOMES = {
     "DiscriminativeKalmanFilter": "latentgate.decoding",
     "KalmanDecoder": "latentgate.decoding",
     "WienerFilter": "latentgate.decoding",
+    "AmortisedSVI": "latentgate.inference",
     "EM": "latentgate.inference",
     "MAP": "latentgate.inference",
     "NUTS": "latentgate.inference",
@@ -25,6 +26,8 @@ _HOMES = {
     "cross_validate": "latentgate.inference",
     "fit": "latentgate.inference",
     "HMM": "latentgate.models",
+    "LangevinFlow": "latentgate.models",
+    "LangevinOnGrid": "latentgate.models",
     "MarkovJumpProcess": "latentgate.models",
     "MixtureOfExperts": "latentgate.models",
     "LinearGaussianSSM": "latentgate.models",
@@ -43,11 +46,13 @@ _MODULES = {
     "filters": "latentgate.filters",
     "gates": "latentgate.models.gates",
     "generators": "latentgate.models.generators",
+    "guides": "latentgate.models.guides",
     "jump_processes": "latentgate.jump_processes",
     "kernels": "latentgate.kernels",
     "metrics": "latentgate.metrics",
     "mixtures": "latentgate.mixtures",
     "plotting": "latentgate.plotting",
+    "potentials": "latentgate.models.potentials",
     "priors": "latentgate.models.priors",
     "simulators": "latentgate.data.simulators",
     "studies": "latentgate.studies",
@@ -64,9 +69,10 @@ if TYPE_CHECKING:
     from latentgate.data import RecordingUnavailable, Sequences, load, simulators
     from latentgate.data.panel import panel
     from latentgate.decoding import DiscriminativeKalmanFilter, KalmanDecoder, WienerFilter
-    from latentgate.inference import EM, MAP, NUTS, SVI, Fit, NonFiniteLikelihoodError, Outcome, anneal, cross_validate, fit
+    from latentgate.inference import EM, MAP, NUTS, SVI, AmortisedSVI, Fit, NonFiniteLikelihoodError, Outcome, anneal, cross_validate, fit
     from latentgate.models import (
         HMM,
+        LangevinOnGrid,
         LinearGaussianSSM,
         MarkovJumpProcess,
         MixtureOfExperts,
@@ -76,6 +82,7 @@ if TYPE_CHECKING:
         experts,
         gates,
         generators,
+        potentials,
         priors,
         transitions,
     )

@@ -132,6 +132,20 @@ RECORDINGS: dict[str, Recording] = {
             ),
         ),
     ),
+    "monkey_pmd_decisions": Recording(
+        file="monkey_pmd_decisions.npz",
+        description="14 neurons of monkey dorsal premotor cortex in 1 056 perceptual decisions, from stimulus to reaction",
+        licence="MIT",
+        source="converted from github engellab/neuralflow, examples/2024_the_dynamics_and_geometry at 508cf7b",
+        reader="latentgate.data.monkey_pmd_decisions:read_npz",
+        conversion=Conversion(
+            instructions="From github engellab/neuralflow, examples/2024_the_dynamics_and_geometry at 508cf7b (whose data are pickled), write the arrays "
+            "with numpy.savez_compressed: num_trials, num_neurons, stimulus_onset, reaction_time (after onset), chosen_right, correct_right, hard [trial], "
+            "spike_times (s from the start of the trial, float32, laid one after the other), offsets [1 + trial * neuron]: where those of each trial and "
+            "neuron begin.",
+            sha256="29087a0da7b6a632b50d7f3ab191f5d04bf3b311b862a81eb94c6295f296d831",
+        ),
+    ),
     "lorenz_spikes": Recording(
         file="lorenz_spikes.h5",
         description="simulated: 60 neurons driven by a Lorenz attractor in 640 training and 160 validation trials, with the true rates and latents",

@@ -1,6 +1,7 @@
 """Engines, and the Fit they return."""
 
 from .alignment import match_labels, match_params, permute_states
+from .amortised import AmortisedSVI
 from .annealing import anneal
 from .cross_validation import cross_validate
 from .em import EM
@@ -20,6 +21,7 @@ __all__ = [
     "MAP",
     "NUTS",
     "SVI",
+    "AmortisedSVI",
     "Engine",
     "Fit",
     "NonFiniteLikelihoodError",

@@ -9,15 +9,14 @@ from jax import Array
 
 from latentgate.data import Sequences
 from latentgate.kernels import GaussianFiltered, GaussianSmoothed
-from latentgate.models import StateSpaceModel
-from latentgate.models.base import Params
+from latentgate.models.base import Model, Params
 
 # Draws taken as one more batch dimension of the kernels; more would hold more memory, and be no faster.
 _TOGETHER = 8
 
 
 @eqx.filter_jit
-def laws(model: StateSpaceModel, draws: Params, data: Sequences, question: str) -> tuple[dict[str, Array], Array]:
+def laws(model: Model, draws: Params, data: Sequences, question: str) -> tuple[dict[str, Array], Array]:
     """Mean over draws of the smoothed or filtered laws.
 
     Args:
@@ -52,22 +51,22 @@ def laws(model: StateSpaceModel, draws: Params, data: Sequences, question: str) 
 
 
 @eqx.filter_jit
-def log_likelihoods(model: StateSpaceModel, draws: Params, data: Sequences) -> Array:
+def log_likelihoods(model: Model, draws: Params, data: Sequences) -> Array:
     """Log-likelihood of each sequence under each draw, latents integrated out, [draw, sequence]."""
-    return jax.lax.map(lambda params: model.potentials(params, data).log_normaliser(), draws, batch_size=_TOGETHER)
+    return jax.lax.map(lambda params: model.log_likelihood(params, data), draws, batch_size=_TOGETHER)
 
 
 @eqx.filter_jit
-def one_step_ahead(model: StateSpaceModel, draws: Params, data: Sequences) -> Array:
+def one_step_ahead(model: Model, draws: Params, data: Sequences) -> Array:
     """Log p(data at t | data before t, parameters) under each draw, [draw, sequence, time]; zero at padding."""
     return jax.lax.map(lambda params: model.filter(params, data).log_increments, draws, batch_size=_TOGETHER)
 
 
 @eqx.filter_jit
-def latents(model: StateSpaceModel, draws: Params, data: Sequences, key: Array) -> Array:
+def latents(model: Model, draws: Params, data: Sequences, key: Array) -> Array:
     """One exact draw of the latents for each draw of the parameters: int32 [draw, sequence, time], -1 at padding, or [draw, sequence, time, latent]."""
     keys = jax.random.split(key, len(next(iter(draws.values()))))
-    return jax.lax.map(lambda now: model.potentials(now[0], data).sample(now[1]), (draws, keys))
+    return jax.lax.map(lambda now: model.sample_latents(now[1], now[0], data), (draws, keys))
 
 
 def log_mean_exp(values: Array) -> Array:

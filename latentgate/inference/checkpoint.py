@@ -16,7 +16,7 @@ import numpy as np
 
 import latentgate
 from latentgate.data import Sequences
-from latentgate.models import StateSpaceModel
+from latentgate.models.base import Model
 
 _IDENTITY = "run.json"
 
@@ -109,7 +109,7 @@ class Checkpoint:
         return self.folder / f"{self.stage}.block{index:05d}.npz"
 
 
-def identity_of(model: StateSpaceModel, data: Sequences, engine: str, seed: int, start: dict | None) -> dict[str, Any]:
+def identity_of(model: Model, data: Sequences, engine: str, seed: int, start: dict | None) -> dict[str, Any]:
     """What the answer of a run depends on, for `Checkpoint.open`."""
     from latentgate.models.specification import to_specification
 

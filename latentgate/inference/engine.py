@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from latentgate.data import Sequences
-from latentgate.models import StateSpaceModel
+from latentgate.models.base import Model, StateSpaceModel
 
 from .checkpoint import Checkpoint
 from .fit import Fit
@@ -28,7 +28,7 @@ class Task(NamedTuple):
         checkpoint: where to resume from and to write to.
     """
 
-    model: StateSpaceModel
+    model: Any
     data: Sequences
     prepared: Sequences
     seed: int
@@ -41,6 +41,13 @@ class Engine(abc.ABC):
     """A strategy of `lg.fit`; its options are its attributes, and `identity` names all of them."""
 
     name: str
+
+    def check_model(self, model: Model) -> None:
+        """Raises TypeError, before anything is compiled, for a model that the engine cannot fit: here one that is no chain."""
+        if not isinstance(model, StateSpaceModel):
+            raise TypeError(
+                f"engine: found {type(self).__name__} with {type(model).__name__}, whose latents cannot be integrated out; expected lg.AmortisedSVI(...)."
+            )
 
     @abc.abstractmethod
     def fit(self, task: Task) -> Fit:

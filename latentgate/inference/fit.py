@@ -19,7 +19,7 @@ from numpyro.distributions import biject_to
 import latentgate.metrics as metrics
 from latentgate.data import Sequences
 from latentgate.kernels import Path as StatePath
-from latentgate.models import StateSpaceModel
+from latentgate.models.base import Model
 
 from . import averaging, storage
 from .alignment import has_states, match_params, permute_states
@@ -69,9 +69,10 @@ class Fit:
         feature_names: names of the observed features, or None.
         data: the sequences it was fitted to; None after `load`, since a saved fit holds no data.
         posterior: draws, or None for a point estimate.
+        traces: {name: array [epoch]} of what an engine measured while it ran, besides the log-joint.
     """
 
-    model: StateSpaceModel
+    model: Any
     params: dict[str, np.ndarray]
     engine: str
     seed: int
@@ -82,6 +83,7 @@ class Fit:
     feature_names: tuple[str, ...] | None = None
     data: Sequences | None = field(default=None, compare=False)
     posterior: Posterior | None = None
+    traces: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def log_joint_history(self) -> np.ndarray:
@@ -403,7 +405,7 @@ def _spread(draws: dict[str, jax.Array], num_samples: int) -> dict[str, jax.Arra
     return {name: value[index] for name, value in draws.items()}
 
 
-def _resolved_priors(model: StateSpaceModel, params: Mapping) -> dict:
+def _resolved_priors(model: Model, params: Mapping) -> dict:
     from latentgate.models.base import resolve
 
     return {name: resolve(prior, params) for name, prior in model.priors().items()}

@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from latentgate.data import Sequences
-from latentgate.models import StateSpaceModel
+from latentgate.models.base import Model, StateSpaceModel
 
+from .amortised import AmortisedSVI
 from .checkpoint import Checkpoint, identity_of
 from .em import EM
 from .engine import Engine, Task
@@ -19,7 +20,7 @@ from .fit import Fit
 
 
 def fit(
-    model: StateSpaceModel,
+    model: Model,
     data: Sequences,
     engine: Engine | None = None,
     *,
@@ -33,7 +34,8 @@ def fit(
     Args:
         model: for example `lg.HMM(3, lg.emissions.Poisson(20))`.
         data: sequences.
-        engine: `lg.EM(...)`, `lg.MAP(...)`, `lg.SVI(...)` or `lg.NUTS(...)`; EM with its defaults if None.
+        engine: `lg.EM(...)`, `lg.MAP(...)`, `lg.SVI(...)` or `lg.NUTS(...)`, or `lg.AmortisedSVI(...)` for a `LangevinFlow`; EM, or for the latter this, with
+            its defaults if None.
         seed: of the starting points and of everything random; the same seed gives the same fit.
         start: where to start: parameters, or a fit of a like model whose parameters can serve (see `HMM.adopt`). EM and MAP start their first
             restart there, and the others stay random; SVI and NUTS start there instead of from a fit of their own.
@@ -53,11 +55,13 @@ def fit(
         >>> lg.fit(lg.HMM(2, lg.emissions.Poisson(3)), data, lg.EM(max_iterations=5), seed=0).params["emission.rates"].shape
         (2, 3)
     """
-    if not isinstance(model, StateSpaceModel):
+    if not isinstance(model, Model):
         raise TypeError(f"model: found {type(model).__name__}, expected a latentgate model such as lg.HMM(3, lg.emissions.Poisson(20)).")
-    engine = EM() if engine is None else engine
+    if engine is None:
+        engine = EM() if isinstance(model, StateSpaceModel) else AmortisedSVI()
     if not isinstance(engine, Engine):
-        raise TypeError(f"engine: found {engine!r}, expected lg.EM(...), lg.MAP(...), lg.SVI(...) or lg.NUTS(...).")
+        raise TypeError(f"engine: found {engine!r}, expected lg.EM(...), lg.MAP(...), lg.SVI(...), lg.NUTS(...) or lg.AmortisedSVI(...).")
+    engine.check_model(model)
     model.check(data)
     model = model.suited_to(data)
     if isinstance(start, Fit):
@@ -70,11 +74,11 @@ def fit(
 
 
 @eqx.filter_jit
-def _prepare(model: StateSpaceModel, data: Sequences) -> Sequences:
+def _prepare(model: Model, data: Sequences) -> Sequences:
     return model.prepare(data)
 
 
-def _checked_start(model: StateSpaceModel, data: Sequences, start: dict) -> dict[str, jax.Array]:
+def _checked_start(model: Model, data: Sequences, start: dict) -> dict[str, jax.Array]:
     expected = jax.eval_shape(model.initialize, jax.random.key(0), data)
     unknown, absent = sorted(set(start) - set(expected)), sorted(set(expected) - set(start))
     if unknown or absent:

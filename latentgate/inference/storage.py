@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .fit import Fit
 
 FORMAT = "latentgate fit 1"
+_TRACES = "traces."
 _HISTORIES = ("log_joint_history", "log_likelihood_history")
 
 
@@ -34,6 +35,7 @@ def to_dataset(fit: Fit) -> xr.Dataset:
     for name, value in fit.params.items():
         stacked = np.stack([np.asarray(record.params[name]) for record in fit.restarts]) if fit.restarts else np.empty((0, *np.shape(value)))
         variables[f"restarts.{name}"] = (("restart", *dims[name]), stacked)
+    variables |= {f"{_TRACES}{name}": ("epoch", value) for name, value in fit.traces.items()}
     attributes = {
         "format": FORMAT,
         "model": json.dumps(to_specification(fit.model)),
@@ -111,6 +113,7 @@ def _from_dataset(cls: type[Fit], stored: xr.Dataset) -> Fit:
         best_restart=int(attributes["best_restart"]),
         feature_names=None if feature_names is None else tuple(feature_names),
         posterior=_posterior(stored, names) if "pareto_k" in attributes else None,
+        traces={str(name)[len(_TRACES) :]: value.values for name, value in stored.items() if str(name).startswith(_TRACES)},
     )
 
 

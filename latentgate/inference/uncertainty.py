@@ -302,6 +302,10 @@ def uncertainty(fit: Fit, data: Sequences, of: Of = "posterior") -> Uncertainty:
     """
     if of not in get_args(Of):
         raise ValueError(f'of: found {of!r}, expected "posterior" or "likelihood".')
+    if not isinstance(fit.model, StateSpaceModel):
+        raise ValueError(
+            f"fit: found one of {type(fit.model).__name__}, whose log-likelihood is a bound from draws, expected a model whose latents are integrated out."
+        )
     if fit.posterior is not None:
         raise ValueError(f"fit: found posterior draws by {fit.engine}, expected a point fit by EM or MAP; Fit.interval and Fit.posterior know the draws.")
     fit.model.check(data)

@@ -42,3 +42,32 @@ def varying(array: np.ndarray, argument: str, what: str) -> None:
     constant = np.flatnonzero(np.ptp(array, axis=0) == 0)
     if constant.size:
         raise ValueError(f"`{argument}` is constant in dimension {constant[0]}, so that {what} is not defined there; leave this dimension out.")
+
+
+def counts_and_rates(rates: Any, counts: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rates, counts and which counts there are, each [row, neuron]; both are 0 where there is no count.
+
+    Raises:
+        TypeError, ValueError: arrays that do not fit, are negative, or not finite where there is a count; or no count at all.
+    """
+    arrays = []
+    for argument, value in (("rates", rates), ("counts", counts)):
+        array = as_float_array(value, f"`{argument}`")
+        array = array[:, None] if array.ndim == 1 else array
+        if array.ndim not in (2, 3) or 0 in array.shape:
+            raise ValueError(f"`{argument}` has shape {array.shape}; expected [time, neuron] or [trial, time, neuron] without an empty dimension.")
+        arrays.append(array)
+    if arrays[0].shape != arrays[1].shape:
+        raise ValueError(f"`rates` has shape {arrays[0].shape} but `counts` has {arrays[1].shape}; expected the same shape.")
+    predicted, counted = (array.reshape(-1, array.shape[-1]) for array in arrays)
+    seen = ~np.isnan(counted)
+    if not seen.any():
+        raise ValueError(f"`counts` is not finite in {len(counted)} of {len(counted)} rows; expected at least one count that is not missing.")
+    predicted, counted = np.where(seen, predicted, 0.0), np.where(seen, counted, 0.0)
+    for argument, array in (("rates", predicted), ("counts", counted)):
+        bad = np.flatnonzero(~np.isfinite(array).all(axis=1))
+        if bad.size:
+            raise ValueError(f"`{argument}` is not finite in {bad.size} of {len(array)} rows where there is a count, the first of them row {bad[0]}.")
+        if (array < 0).any():
+            raise ValueError(f"`{argument}` holds {array.min()}; expected no negative number.")
+    return predicted, counted, seen

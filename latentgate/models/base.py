@@ -98,7 +98,7 @@ class Part(eqx.Module):
         return self
 
     def degeneracy(self, params: Params, data: Sequences) -> str | None:
-        """In what way parameters are at the edge of what the data can tell, or None: see `StateSpaceModel.degeneracy`."""
+        """In what way parameters are at the edge of what the data can tell, or None: see `Model.degeneracy`."""
         return None
 
     def adopt(self, other: Part, params: Params) -> Params:
@@ -113,8 +113,8 @@ class Part(eqx.Module):
         return {name: params[name] for name in self.dims()}
 
 
-class StateSpaceModel(eqx.Module):
-    """The protocol every inference engine relies on. Subclasses supply what is abstract; the rest follows from the chain."""
+class Model(eqx.Module):
+    """What can be fitted and asked: structure, priors and questions about latents, however the answers are found."""
 
     @abc.abstractmethod
     def priors(self) -> dict[str, Prior]:
@@ -129,14 +129,6 @@ class StateSpaceModel(eqx.Module):
         """Starting values for one restart; breaks the symmetry of the states, always."""
 
     @abc.abstractmethod
-    def potentials(self, params: Params, data: Sequences) -> DiscreteChain | GaussianChain:
-        """The chain of every sequence: batch dimension [sequence]."""
-
-    @abc.abstractmethod
-    def m_step(self, params: Params, data: Sequences, smoothed: Any) -> Params:
-        """Parameters whose expected log-joint under `smoothed` is no smaller than that of `params`."""
-
-    @abc.abstractmethod
     def simulate(self, key: Array, params: Params, lengths, inputs=None, times=None) -> tuple[Sequences, list]:
         """Draws data and latents from the model."""
 
@@ -145,8 +137,28 @@ class StateSpaceModel(eqx.Module):
         """Raises ValueError, naming what is wrong, if the data cannot belong to this model."""
 
     @abc.abstractmethod
-    def adopt(self, other: StateSpaceModel, params: Params) -> Params:
+    def adopt(self, other: Model, params: Params) -> Params:
         """Parameters of another model as a start for this one; raises ValueError where they cannot serve."""
+
+    @abc.abstractmethod
+    def log_likelihood(self, params: Params, data: Sequences) -> Array:
+        """Log-likelihood of each sequence with the latents integrated out, [sequence], or a bound on it; the model says which."""
+
+    @abc.abstractmethod
+    def smooth(self, params: Params, data: Sequences) -> Smoothed | GaussianSmoothed:
+        """Law of the states or latents at each step given all data, and the log-likelihood."""
+
+    @abc.abstractmethod
+    def filter(self, params: Params, data: Sequences) -> Filtered | GaussianFiltered:
+        """Law of the states or latents given the data so far, and one-step-ahead log-likelihoods."""
+
+    @abc.abstractmethod
+    def most_probable_path(self, params: Params, data: Sequences) -> Path | Array:
+        """Most probable states (Viterbi), int32 [sequence, time], -1 at padding; of latents a most probable path, [sequence, time, latent]."""
+
+    @abc.abstractmethod
+    def sample_latents(self, key: Array, params: Params, data: Sequences, num_samples: int | None = None) -> Array:
+        """Posterior draws of the states, int32 [(sample,) sequence, time], -1 at padding, or of latents, [(sample,) sequence, time, latent]."""
 
     def canonical(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """The same model in the basis of latents to report.
@@ -193,6 +205,18 @@ class StateSpaceModel(eqx.Module):
     def log_prior(self, params: Params) -> Array:
         """Log prior density of the parameters in their natural space, scalar."""
         return log_prior(self.priors(), params)
+
+
+class StateSpaceModel(Model):
+    """A model that becomes the potentials of a chain. Subclasses supply what is abstract; the rest follows from the chain."""
+
+    @abc.abstractmethod
+    def potentials(self, params: Params, data: Sequences) -> DiscreteChain | GaussianChain:
+        """The chain of every sequence: batch dimension [sequence]."""
+
+    @abc.abstractmethod
+    def m_step(self, params: Params, data: Sequences, smoothed: Any) -> Params:
+        """Parameters whose expected log-joint under `smoothed` is no smaller than that of `params`."""
 
     def log_likelihood(self, params: Params, data: Sequences) -> Array:
         """Log-likelihood of each sequence with the latents integrated out, [sequence].

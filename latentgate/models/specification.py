@@ -101,7 +101,7 @@ def _support_name(support: Any) -> str:
 
 
 # Families whose classes are named alike: experts and emissions are both Poisson.
-_QUALIFIED = ("gates", "experts")
+_QUALIFIED = ("gates", "experts", "potentials")
 
 
 def _name_of(cls: type) -> str:

@@ -6,6 +6,7 @@ from latentgate.plotting.fits import bits_per_spike, em_trace, transition_matrix
 from latentgate.plotting.graphs import generator_graph
 from latentgate.plotting.jump_processes import jump_paths, prevalence, smoothed_states
 from latentgate.plotting.mixtures import dendrogram, expert_fits, gate_weights
+from latentgate.plotting.potentials import position_paths, potential, tuning_curves
 from latentgate.plotting.states import occupancy, states_over_time
 
 __all__ = [
@@ -19,9 +20,12 @@ __all__ = [
     "generator_graph",
     "jump_paths",
     "occupancy",
+    "position_paths",
+    "potential",
     "prevalence",
     "smoothed_states",
     "state_colours",
     "states_over_time",
     "transition_matrix",
+    "tuning_curves",
 ]

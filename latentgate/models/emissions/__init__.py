@@ -16,7 +16,9 @@ from .mixture_of_experts import MixtureOfExperts
 from .negative_binomial import NegativeBinomial
 from .poisson import Poisson
 from .product import Product
+from .tuning_curves import TuningCurves
 from .uniform_error import UniformError
+from .until_boundary import UntilBoundary
 
 __all__ = [
     "Aggregated",
@@ -36,5 +38,7 @@ __all__ = [
     "Poisson",
     "PoissonGLM",
     "Product",
+    "TuningCurves",
     "UniformError",
+    "UntilBoundary",
 ]

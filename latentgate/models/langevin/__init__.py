@@ -1,0 +1,5 @@
+"""Langevin latents."""
+
+from .flow import LangevinFlow
+
+__all__ = ["LangevinFlow"]
