@@ -25,13 +25,17 @@ import latentgate as lg
 from latentgate.metrics import co_smoothing_bits_per_spike, mean_rates
 from latentgate.studies.baselines import PSTH, SmoothingGLM
 from latentgate.studies.co_smoothing import InPieces, Strategy, co_smoothing
+from latentgate.studies.langevin_strategies import Langevin
 from latentgate.studies.latent_baselines import FactorAnalysis, GaussianDynamics, HiddenMarkov, PoissonDynamics
 
 RECORDINGS = ("rat_insula", "lorenz_spikes")
 # The trials of rat insula are up to 95 s long: models whose cost grows with the longest trial get pieces of 5 s.
 PIECE = {"rat_insula": 100, "lorenz_spikes": None}
 CONDITION = {"rat_insula": "rewarded", "lorenz_spikes": "condition"}
-LATENTS = {"rat_insula": 8, "lorenz_spikes": 6}
+LATENTS = {"rat_insula": (8, 24), "lorenz_spikes": (6,)}
+# Of training a Langevin flow, by whether the run is a quick one.
+EPOCHS = {False: 120, True: 3}
+FLOW_LATENTS = {"rat_insula": 32, "lorenz_spikes": 16}
 STATES = {"rat_insula": 16, "lorenz_spikes": 20}
 
 
@@ -83,18 +87,27 @@ def split(recording: str, quick: bool = False) -> tuple[lg.Sequences, lg.Sequenc
 
 def strategies(recording: str, iterations: int, quick: bool) -> dict[str, Strategy]:
     """Every method by name."""
-    size, states, label, length = LATENTS[recording], STATES[recording], CONDITION[recording], PIECE[recording]
+    wide = FLOW_LATENTS[recording]
+    sizes, states, label, length = LATENTS[recording][: 1 if quick else None], STATES[recording], CONDITION[recording], PIECE[recording]
     widths = (2.0,) if quick else SmoothingGLM().widths
+    # The smallest number of latents only: a fit takes minutes.
+    size = sizes[0]
     dynamics: Strategy = PoissonDynamics(size, iterations)
+    engine = lg.AmortisedSVI(max_epochs=EPOCHS[quick], warm_up=2 if quick else 10, patience=20)
+    flows = {
+        f"Langevin flow, {wide}": Langevin(wide, engine=engine),
+        f"its no-force control, {wide}": Langevin(wide, force=False, engine=engine),
+        f"its white-noise control, {wide}": Langevin(wide, white_noise=True, engine=engine),
+    }
     return {
         "PSTH": PSTH(),
         f"PSTH by {label}": PSTH(label=label),
         "smoothing + GLM": SmoothingGLM(widths=widths),
-        f"factor analysis, {size}": FactorAnalysis(size, widths),
-        f"Gaussian LDS, {size}": GaussianDynamics(size, iterations),
+        **{f"factor analysis, {number}": FactorAnalysis(number, widths) for number in sizes},
+        **{f"Gaussian LDS, {number}": GaussianDynamics(number, iterations) for number in sizes},
         f"HMM, {states}": HiddenMarkov(states, max_iterations=iterations),
         f"Poisson LDS, {size}": dynamics if length is None else InPieces(dynamics, length),
-    }
+    } | {name: flow if length is None else InPieces(flow, length) for name, flow in flows.items()}
 
 
 def oracle(train: lg.Sequences, test: lg.Sequences, held_in: np.ndarray) -> float:

@@ -22,7 +22,7 @@ from .engine import Engine, Task
 from .fit import Fit, RestartRecord
 from .outcomes import NonFiniteLikelihoodError, Outcome
 
-# Share of the observations of validation sequences that the guide is not shown, and draws that predict them.
+# Share of the observations of validation sequences that the guide is not shown (of neurons that it reads), and draws that predict them.
 _HIDDEN = 0.25
 _PREDICTING_DRAWS = 8
 # Of the gradient of the bound per step and sequence, and of the learning rate at the end.
@@ -35,11 +35,11 @@ _RISE = 3
 class AmortisedSVI(Engine):
     """Fits a model whose latents are a function of noise, and the guide that tells the noise from the data, by their evidence lower bound.
 
-    In every epoch each training sequence is seen once. Of every count a coin decides whether the guide is shown it; the likelihood is that of the counts that
-    were not shown (coordinated dropout: Keshtkaran & Pandarinath 2019), so that the guide cannot learn to hand each count to its own rate. The divergence of
-    the guide from the prior counts in full after a warm-up. A share of the sequences is kept for validation: of a quarter of their counts, not shown to the
-    guide, the bits per spike are predicted after every epoch (of other signals, nats each); the parameters kept are those of the best epoch, and training
-    ends when no better one has come for a while.
+    In every epoch each training sequence is seen once. Of every count a coin decides whether the guide is shown it; the likelihood is that of the counts
+    that were not shown (coordinated dropout: Keshtkaran & Pandarinath 2019), so that the guide cannot learn to hand each count to its own rate. The
+    divergence of the guide from the prior counts in full after a warm-up. A share of the sequences is kept for validation: after every epoch a quarter of
+    their counts, not shown to the guide, and all of neurons that it never reads, are predicted, and scored in bits per spike (other signals in nats each).
+    The parameters kept are those of the best epoch, and training ends when no better one has come for a while.
 
     The fit holds point estimates. `fit.traces` has `elbo` and `divergence`, nats a step, and `held_out`, of every epoch.
 
@@ -158,7 +158,7 @@ class AmortisedSVI(Engine):
         kept = max(round(self.validation * count), 1)
         if kept >= count:
             raise ValueError(
-                f"validation: found a share of {self.validation} of {count} sequences, expected one that leaves some to train on; pass validation=0.0."
+                f"validation: found a share of {self.validation} of {count} sequences, which leaves none to train on; pass validation=0.0."
             )
         order = np.random.default_rng(task.seed).permutation(count)
         return take(data, np.sort(order[kept:])), take(data, np.sort(order[:kept]))
@@ -183,7 +183,7 @@ class _State(NamedTuple):
 
 
 class _Run:
-    """One training; compared by identity, and so compiled once."""
+    """How a training goes; two that go alike are equal, so that what was compiled for one seed serves the others."""
 
     def __init__(self, engine: AmortisedSVI, batch: int, num_sequences: int, batches: int):
         self.engine, self.batch, self.num_sequences, self.batches = engine, batch, num_sequences, batches
@@ -193,6 +193,16 @@ class _Run:
         )
         # A minibatch whose gradient is not finite is left out: paths may leave a potential that is too steep for the step.
         self.optimiser = optax.apply_if_finite(optax.chain(optax.clip_by_global_norm(_LARGEST_NORM), optax.adam(schedule)), max_consecutive_errors=10 * batches)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Run) and self._identity == other._identity
+
+    def __hash__(self) -> int:
+        return hash(self._identity)
+
+    @property
+    def _identity(self) -> tuple[str, int, int, int]:
+        return self.engine.identity, self.batch, self.num_sequences, self.batches
 
     def start(self, model: LangevinFlow, params: Params, key: Array) -> _State:
         # Of a fixed type, not one that JAX would still adapt: the first epoch would be compiled twice.
@@ -207,7 +217,9 @@ class _Run:
         shown, weights = None, None
         if self.engine.dropout:
             shown = jax.random.bernoulli(for_coins, 1.0 - self.engine.dropout, values.shape)
-            weights = jnp.where(observed & ~shown, 1.0 / self.engine.dropout, 0.0).astype(values.dtype)
+            # What the guide never reads counts as it is.
+            weights = jnp.where(model.guide.readable(), jnp.where(shown, 0.0, 1.0 / self.engine.dropout), 1.0)
+            weights = jnp.where(observed, weights, 0.0).astype(values.dtype)
         bound = model.bound(params, data, for_paths, shown=shown, weights=weights, num_draws=self.engine.draws)
         steps = data.lengths.sum()
         likelihood, divergence = bound.log_likelihood.sum() / steps, bound.divergence.sum() / steps
@@ -252,7 +264,7 @@ def held_out_score(model: LangevinFlow, params: Params, training: Sequences, val
     """
     for_coins, for_paths = jax.random.split(jax.random.key(0))
     values, observed = jnp.asarray(validation.values), jnp.asarray(validation.observed)
-    hidden = jax.random.bernoulli(for_coins, _HIDDEN, values.shape)
+    hidden = jax.random.bernoulli(for_coins, _HIDDEN, values.shape) | ~model.guide.readable()
     weight = (hidden & observed).astype(values.dtype)
     readout = without_prefix("emission", params)
     law, states = model.noise_law(params, validation, ~hidden)

@@ -28,8 +28,8 @@ def evaluate(targets: Any, submission: Any) -> dict[str, dict[str, float]]:
             `latentgate.data.neural_latents.write_submission`.
 
     Returns:
-        {group: {score: value}} of every group that both have, with the benchmark's names: "co-bps", "vel R2" (where training rates are submitted),
-        "psth R2" (where the targets have histograms), "fp-bps" (where both have forward arrays), and for dmfc_rsg "tp corr" in place of the velocity.
+        {group: {score: value}} of every group that both have, with the benchmark's names: "co-bps"; "vel R2" where training rates are submitted and the targets
+        have behaviour, or for dmfc_rsg "tp corr"; "psth R2" where the targets have histograms; "fp-bps" where both have forward arrays.
 
     Raises:
         FileNotFoundError: a file that does not exist.
@@ -71,7 +71,7 @@ def _scores(name: str, targets: Mapping[str, Any], submission: Mapping[str, Any]
         # Columns: eye or hand, direction, prior, shown interval, produced interval.
         behaviour = array(targets, "eval_behavior")
         scores["tp corr"] = speed_interval_correlation(rates, ~np.isnan(counts[..., 0]), behaviour[:, -1], behaviour[:, :3])
-    elif "train_rates_heldin" in submission:
+    elif "train_rates_heldin" in submission and "train_behavior" in targets:
         train_rates = np.concatenate([array(submission, "train_rates_heldin"), array(submission, "train_rates_heldout")], axis=-1)
         masks = [np.asarray(targets[key]).astype(bool) if "train_decode_mask" in targets else None for key in ("train_decode_mask", "eval_decode_mask")]
         scores["vel R2"] = velocity_r_squared(train_rates, array(targets, "train_behavior"), rates, array(targets, "eval_behavior"), *masks)

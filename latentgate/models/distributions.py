@@ -82,14 +82,33 @@ class InverseWishart(dist.InverseWishart):
         return -0.5 * (concentration + size + 1) * log_determinant(factor) - 0.5 * trace - normaliser
 
 
+class Wishart(dist.Wishart):
+    """numpyro's Wishart, whose density and bijection call no LAPACK (see `latentgate.kernels.small_matrices`)."""
+
+    support = positive_definite
+    # One of the equivalent ways to give the scale, so that the arguments are enough to make another.
+    arg_constraints = {"concentration": constraints.positive, "scale_tril": constraints.lower_cholesky}  # noqa: RUF012 - numpyro's protocol
+
+    def log_prob(self, value: Array, intermediates: Any = None) -> Array:
+        """Log-density, [...]."""
+        size = value.shape[-1]
+        concentration, scale_factor = numbers_of(self.base_dist, "concentration", "scale_tril")
+        factor = cholesky(value)
+        trace = jnp.sum(solve_triangular(scale_factor, factor) ** 2, axis=(-1, -2))
+        normaliser = 0.5 * concentration * (size * jnp.log(2.0) + log_determinant(scale_factor)) + multigammaln(0.5 * concentration, size)
+        return 0.5 * (concentration - size - 1) * log_determinant(factor) - 0.5 * trace - normaliser
+
+
 def mended(prior: dist.Distribution) -> dist.Distribution:
-    """The mended form of a Beta, Dirichlet, Gamma or inverse Wishart of numpyro; anything else unchanged."""
+    """The mended form of a Beta, Dirichlet, Gamma, Wishart or inverse Wishart of numpyro; anything else unchanged."""
     if type(prior) is dist.Gamma:
         return Gamma(prior.concentration, prior.rate)
     if type(prior) is dist.Beta:
         return Beta(prior.concentration1, prior.concentration0)
     if type(prior) is dist.Dirichlet:
         return Dirichlet(prior.concentration)
+    if type(prior) is dist.Wishart:
+        return Wishart(prior.concentration, scale_tril=prior.scale_tril)
     if type(prior) is dist.InverseWishart:
         return InverseWishart(prior.concentration, scale_tril=prior.base_dist.scale_tril)
     return prior

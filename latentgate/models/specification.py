@@ -114,7 +114,7 @@ def _name_of(cls: type) -> str:
 
 
 def _classes() -> dict[str, type]:
-    from .base import Part, StateSpaceModel
+    from .base import Model, Part
     from .basis import Basis
     from .gates.balancing import Balance
     from .linear.structural import Component
@@ -122,7 +122,7 @@ def _classes() -> dict[str, type]:
     from .priors import CouplingPrior
 
     found: dict[str, type] = {}
-    pending: list[type] = [Part, StateSpaceModel, Balance, Basis, Component, CouplingPrior]
+    pending: list[type] = [Part, Model, Balance, Basis, Component, CouplingPrior]
     found["Mixture"] = Mixture
     while pending:
         for cls in pending.pop().__subclasses__():

@@ -100,7 +100,7 @@ def tuning_curves(grid: Any, rates: Any, *, names: Many[str] | None = None, orde
     ax.text(1.02, -0.9, unit, transform=ax.get_yaxis_transform(), va="center", fontsize="small", color=INK)
     ax.set(yticks=range(len(rows)), yticklabels=[names[neuron] for neuron in rows], xlabel="position x")
     ax.tick_params(length=0)
-    ax.figure.colorbar(image, ax=ax, label="rate over the largest", pad=0.16, shrink=0.8)
+    ax.figure.colorbar(image, ax=ax, label="rate over the largest", pad=0.14)
     bare(ax)
     return ax
 
@@ -157,7 +157,7 @@ def position_paths(
     for end, position in zip(absorbing, (-1.0, 1.0), strict=True):
         ax.axhline(position, color=INK if end else PALE, linewidth=1.0, linestyle=(0, (2, 2)))
     if by is not None:
-        ax.legend(frameon=False, fontsize="small", loc="lower left" if align == "end" else "lower right")
+        ax.legend(frameon=False, fontsize="small", loc="lower left", bbox_to_anchor=(0, 1.0), ncols=len(kinds))
     origin = "the first row" if align == "start" else "the end"
     ax.set(ylim=(-1.08, 1.08), ylabel="position x", xlabel=f"time from {origin}" + ("" if unit is None else f" ({unit})"))
     bare(ax)

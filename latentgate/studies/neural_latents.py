@@ -48,8 +48,16 @@ def run(
     Source: Pei et al. 2021, "Neural Latents Benchmark '21".
 
     Example:
-        benchmark = lg.data.neural_latents.read("000128/sub-Jenkins", "mc_maze", bin_ms=20)
-        run(benchmark, SmoothingGLM(), "submission.h5").scores
+        >>> import numpy as np
+        >>> from latentgate.data.neural_latents.benchmark import from_tensors
+        >>> from latentgate.studies.baselines import PSTH
+        >>> from latentgate.studies.neural_latents import run
+        >>> rates = np.exp(np.sin(np.arange(30.0) / 4))[:, None] * np.ones(4)
+        >>> counts = np.random.default_rng(0).poisson(rates, size=(40, 30, 4))
+        >>> tensors = {"train_spikes_heldin": counts[:30, :, :3], "train_spikes_heldout": counts[:30, :, 3:], "eval_spikes_heldin": counts[30:, :, :3]}
+        >>> benchmark = from_tensors("mc_rtt", 20, tensors, {"eval_spikes_heldout": counts[30:, :, 3:]})
+        >>> bool(run(benchmark, PSTH()).scores["co-bps"] > 0.1)
+        True
     """
     if isinstance(predict, Strategy):
         predictor = predict.fit(benchmark.train, benchmark.held_in, seed)

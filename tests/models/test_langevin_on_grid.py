@@ -251,7 +251,7 @@ def test_simulated_trials_end_at_the_boundaries(decisions):
 
 def test_em_climbs_and_finds_potential_and_tuning_curves(decisions, tmp_path):
     model, params, data, states = decisions
-    fit = lg.fit(model, data, lg.EM(max_iterations=12), seed=0, progress=False)
+    fit = lg.fit(model, data, lg.EM(max_iterations=9), seed=0, progress=False)
     assert (np.diff(fit.log_joint_history) > -1e-6).all()
     found = {name: jnp.asarray(value) for name, value in fit.params.items()}
     assert fit.log_joint_history[-1] > float(model.log_likelihood(params, data).sum() + model.log_prior(params)) - 1.0
@@ -344,3 +344,46 @@ def test_boundary_trials_add_a_row_for_the_end():
     ):
         with pytest.raises(ValueError, match=words):
             lg.LangevinOnGrid.sequences(**({"counts": counts, "bin_width": 0.1} | options))
+
+
+def test_one_matrix_a_sequence_is_one_a_step(decisions):
+    model = small_model(conditions=2, varying="both")
+    data, params = model.catalogue(small_trials(model)), small_params(model)
+    smoothed = model.smooth(params, data)
+    own = {name.removeprefix("transition."): value for name, value in params.items() if name.startswith("transition.")}
+    every = lg.transitions.Jump(model.langevin)
+    log_probs = np.asarray(every.log_probs(own, data))
+    assert np.shape(model.transition.log_probs(own, data)) == (3, 7, 7)
+    jumps, times = model.expected_jumps_and_times(params, data)
+    # The absorbed state is entered at some time in the last bin, and occupied until its end.
+    assert float(times.sum()) == pytest.approx(float((np.asarray(data.times).max(1) - data.times[:, 0]).sum()))
+    assert float(jumps[0].sum()) == 0
+    assert float(jumps[:, 0].sum()) == pytest.approx(2.0)
+    chain = lg.kernels.DiscreteChain(model.log_initial(params), jnp.asarray(log_probs), model.potentials(params, data).log_nodes, jnp.asarray(data.lengths))
+    np.testing.assert_allclose(chain.log_normaliser(), smoothed.log_normaliser, rtol=1e-10)
+
+
+def test_m_steps_of_curves_and_first_position_are_stationary(decisions):
+    model, params, data, _ = decisions
+    curves = model.emission.emission
+    rng = np.random.default_rng(0)
+    weights = jnp.asarray(rng.dirichlet(np.ones(13), size=data.mask.shape) * data.mask[..., None])
+    emission = {"weights": params["emission.weights"]}
+    found = emission
+    for _ in range(3):
+        found = curves.m_step(found, data, weights)
+    law = curves.priors(13)["weights"]
+    slope = jax.grad(lambda new: curves.expected_log_likelihood(new, data, weights) + law.log_prob(new["weights"]).sum())(found)["weights"]
+    # Beside the spikes that it is the difference of; a step that gains less than the rounding of the value is not taken.
+    np.testing.assert_allclose(slope / data.values.sum(), 0, atol=1e-8)
+    first = jnp.asarray(np.where(model.langevin.inside, rng.uniform(size=13), 0.0))
+    best = {"weights": params["initial.weights"]}
+    for _ in range(3):
+        best = model.initial.m_step(best, first)
+    prior = model.initial.priors(13)["weights"]
+
+    def value(new):
+        return jnp.sum(jnp.where(first > 0, first * jnp.where(first > 0, model.initial.log_probs(new, 13), 0), 0)) + prior.log_prob(new["weights"])
+
+    np.testing.assert_allclose(jax.grad(value)(best)["weights"], 0, atol=1e-6)
+    assert float(model.initial.log_probs(best, 13)[0]) == -np.inf

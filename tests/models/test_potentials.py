@@ -21,8 +21,8 @@ from scipy.special import expit, softmax
 
 import latentgate as lg
 from latentgate.kernels.langevin import flow
-from latentgate.models.potentials.curvatures import largest_eigenvalue, typical_curvature
-from latentgate.models.potentials.wishart import Wishart, weak_wishart
+from latentgate.models.distributions import Wishart
+from latentgate.models.potentials.curvatures import largest_eigenvalue, typical_curvature, weak_wishart
 from latentgate.models.specification import from_specification, to_specification
 from latentgate.models.unconstrained import constrain, unconstrain
 
@@ -355,10 +355,10 @@ def test_gates_that_leave_potentials_out_have_gradients():
 
 def test_mixtures_name_the_parameters_of_their_parts():
     assert P.Gated(gates.Quadratic(inputs="latents"), (P.Quadratic(), P.Network(3))).dims() == {
-        "gate.matrices": ("potential", "latent", "other_latent"),
+        "gate.matrices": ("potential", "latent", "latent_other"),
         "gate.weights": ("potential", "latent"),
         "gate.bias": ("potential",),
-        "0.stiffness": ("latent", "other_latent"),
+        "0.stiffness": ("latent", "latent_other"),
         "0.centre": ("latent",),
         "1.weights": ("1_unit", "latent"),
         "1.bias": ("1_unit",),

@@ -19,12 +19,11 @@ from latentgate.studies.co_smoothing import (
     InPieces,
     Strategy,
     co_smoothing,
-    cut_into_pieces,
     hidden,
-    join_pieces,
     predicted_rates,
 )
 from latentgate.studies.latent_baselines import FactorAnalysis, GaussianDynamics, HiddenMarkov, PoissonDynamics
+from latentgate.studies.pieces import cut_into_pieces, join_pieces
 
 NEURONS, BINS = 8, 24
 HELD_IN = np.arange(NEURONS) % 4 != 3
@@ -263,6 +262,6 @@ def test_the_benchmark_with_one_call(tmp_path):
     assert run(dataclasses.replace(benchmark, targets={}), truth).scores == {}
 
 
-@pytest.mark.parametrize("module", ["co_smoothing"])
+@pytest.mark.parametrize("module", ["co_smoothing", "pieces", "neural_latents"])
 def test_examples(module):
     assert doctest.testmod(importlib.import_module(f"latentgate.studies.{module}"), raise_on_error=True).attempted > 0

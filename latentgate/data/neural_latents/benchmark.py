@@ -106,8 +106,15 @@ def read(
     Source: the cutting of nlb_tools 0.0.4, to the bin; but windows are never shortened where trials overlap.
 
     Example:
-        benchmark = read("000128/sub-Jenkins", "mc_maze", bin_ms=20)
-        benchmark.train, benchmark.evaluation, benchmark.num_heldin
+        >>> import pathlib, tempfile, h5py, numpy as np
+        >>> from latentgate.data.neural_latents import read
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "mc_rtt.h5"
+        >>> with h5py.File(path, "w") as file:
+        ...     for key, neurons in (("train_spikes_heldin", 3), ("train_spikes_heldout", 1), ("eval_spikes_heldin", 3)):
+        ...         file[key] = np.ones((2, 30, neurons))
+        >>> benchmark = read(path, "mc_rtt", bin_ms=20)
+        >>> benchmark.group, benchmark.num_heldin, benchmark.evaluation.values.shape
+        ('mc_rtt_20', 3, (2, 40, 4))
     """
     if name not in RECIPES:
         raise ValueError(f"`name` is {name!r}; expected one of {', '.join(RECIPES)}.")

@@ -39,26 +39,39 @@ def average_responses(
         rows = pd.DataFrame(table.loc[usable & np.asarray((table[fields] == condition).all(axis=1))])
         if len(rows):
             members.append(rows)
-    ends = [first_bins(np.asarray(rows[recipe.align], float), recipe.window[1], bin_ms) for rows in members]
     num_bins = recipe.num_bins(bin_ms)
-    lengths = [np.full(len(rows), num_bins) for rows in members]
-    if recipe.start is not None:
-        lengths = [end - first_bins(np.asarray(rows[recipe.start], float), 0, bin_ms) for rows, end in zip(members, ends, strict=True)]
-        kept = [length >= _SHORTEST * length.mean() for length in lengths]
-        members, ends, lengths = ([each[keep] for each, keep in zip(part, kept, strict=True)] for part in (members, ends, lengths))
     responses = np.full((len(members), num_bins, len(recording.units)), np.nan)
+    spans = [_spans(rows, recipe, bin_ms) for rows in members]
+    members = [rows[kept] for rows, (kept, _, _) in zip(members, spans, strict=True)]
     for unit in range(len(recording.units)):
         rate = _smoothed(recording, unit, recipe.kernel_ms, bin_ms)
-        for condition, (end, length) in enumerate(zip(ends, lengths, strict=True)):
-            windows = cut(rate, end - num_bins, num_bins)
-            windows[np.arange(num_bins) < num_bins - length[:, None]] = np.nan
-            shortest = min(int(length.min()), num_bins)
-            windows = windows[:, num_bins - shortest :]
+        for condition, (_, starts, blank) in enumerate(spans):
+            windows = cut(rate, starts, num_bins)
+            windows[np.arange(num_bins) < blank[:, None]] = np.nan
+            if recipe.start is not None:
+                # As many bins as the shortest trial has.
+                windows[:, : blank.max()] = np.nan
             there = ~np.isnan(windows)
             total = np.where(there, windows, 0.0).sum(0)
-            responses[condition, num_bins - shortest :, unit] = np.where(there.any(0), total / np.maximum(there.sum(0), 1), np.nan)
+            responses[condition, :, unit] = np.where(there.any(0), total / np.maximum(there.sum(0), 1), np.nan)
     places = [np.flatnonzero(np.isin(np.asarray(evaluated["trial_id"]), np.asarray(rows["trial_id"]))) for rows in members]
     return responses, places
+
+
+def _spans(rows: pd.DataFrame, recipe: Recipe, bin_ms: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Which trials of a condition are averaged, the bins in which their windows begin, and how many bins at the beginning of each do not count."""
+    events = np.asarray(rows[recipe.align], float)
+    num_bins = recipe.num_bins(bin_ms)
+    if recipe.start is not None:
+        ends = first_bins(events, recipe.window[1], bin_ms)
+        lengths = ends - first_bins(np.asarray(rows[recipe.start], float), 0, bin_ms)
+        kept = lengths >= _SHORTEST * lengths.mean()
+        return kept, ends[kept] - num_bins, np.maximum(num_bins - lengths[kept], 0)
+    # Trials are averaged by bins counted from their event's; where the window is no multiple of the width, some windows begin a bin before others.
+    starts = first_bins(events, recipe.window[0], bin_ms)
+    offsets = starts - first_bins(events, 0, bin_ms)
+    blank = offsets - offsets.min()
+    return np.ones(len(rows), bool), starts - blank, blank
 
 
 def _smoothed(recording: NWBRecording, unit: int, kernel_ms: int, bin_ms: int) -> np.ndarray:

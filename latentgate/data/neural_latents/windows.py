@@ -42,11 +42,13 @@ class Windows:
         observed = self.recipe.num_bins(self.bin_ms)
         num_forward = FORWARD_MS // self.bin_ms
         forward_starts = self._bins(self._events, self.recipe.window[1]) + self.jitter
-        units = [binned(self.recording, unit, self.bin_ms) for unit in range(len(self.recording.units))]
-        first, second = (
-            np.stack([cut(unit, starts, bins) for unit in units], axis=-1) for starts, bins in ((self.starts, observed), (forward_starts, num_forward))
-        )
-        return first, second
+        num_trials, num_units = len(self.starts), len(self.recording.units)
+        counts, forward = np.empty((num_trials, observed, num_units)), np.empty((num_trials, num_forward, num_units))
+        for unit in range(num_units):
+            # One unit at a time: all bins of all units of an hour would not fit into memory.
+            series = binned(self.recording, unit, self.bin_ms)
+            counts[..., unit], forward[..., unit] = cut(series, self.starts, observed), cut(series, forward_starts, num_forward)
+        return counts, forward
 
     def behaviour(self) -> np.ndarray:
         """Behaviour as it is decoded: [trial, time, dimension], or [trial, column]."""

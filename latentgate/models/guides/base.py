@@ -7,6 +7,7 @@ from typing import Self
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 import numpyro.distributions as dist
 from jax import Array
 from numpyro.distributions import constraints
@@ -63,6 +64,10 @@ class Guide(Part):
     def amortised(self) -> bool:
         """Whether it tells the noise of any sequence, not of those alone that it was fitted to."""
         return True
+
+    def readable(self) -> np.ndarray:
+        """Which neurons it ever reads, bool [neuron]."""
+        return np.ones(self.num_neurons or 0, bool)
 
     @abc.abstractmethod
     def fitted_to(self, latent_dim: int, num_neurons: int, num_inputs: int, num_states: int) -> Self:

@@ -76,6 +76,11 @@ class Recurrent(Guide):
 
         return eqx.tree_at(fields, self, (latent_dim, num_neurons, num_inputs, num_states), is_leaf=lambda leaf: leaf is None)
 
+    def readable(self) -> np.ndarray:
+        """See `Guide.readable`."""
+        everyone = np.arange(self.num_neurons or 0)
+        return np.isin(everyone, everyone if self.reads is None else self.reads)
+
     def suited_to(self, data: Sequences) -> Self:
         """Takes the unit of each neuron from the data: their standard deviations, so that the network sees numbers of order one."""
         if self.unit is not None:

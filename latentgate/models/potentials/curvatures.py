@@ -8,10 +8,14 @@ import numpy as np
 import numpyro.distributions as dist
 from jax import Array
 
+from ..distributions import Wishart
+
 # Names of the axes of a matrix that acts on latents.
-MATRIX_AXES = ("latent", "other_latent")
+MATRIX_AXES = ("latent", "latent_other")
 # Standard deviation of the logarithm of a curvature under the default priors: that of a period is half of it.
 SPREAD = 2.0
+# Degrees of freedom of a weak Wishart law beyond the number of rows and one: its power of the determinant (a tenth) is nearly flat where stiffness vanishes.
+_EXCESS = 0.2
 # Starting periods lie within this factor of the typical one.
 _STARTING_RANGE = 2.5
 # Squarings of a matrix in the bound of its largest eigenvalue.
@@ -26,6 +30,11 @@ def typical_curvature(period: float) -> float:
 def curvature_prior(period: float, share: float = 1.0) -> dist.Distribution:
     """Weak prior of a curvature, or of something that makes up this share of one: log-normal about the typical one."""
     return dist.LogNormal(float(np.log(share * typical_curvature(period))), SPREAD)
+
+
+def weak_wishart(size: int, mode: float) -> Wishart:
+    """A weak, proper law of positive definite matrices [size, size] whose mode is `mode` times the identity."""
+    return Wishart(size + 1.0 + _EXCESS, scale_tril=np.sqrt(mode / _EXCESS) * np.eye(size))
 
 
 def normals(key: Array, *shapes: tuple[int, ...]) -> list[Array]:

@@ -123,7 +123,7 @@ class Gated(Mixed):
 
     def dims(self) -> dict[str, tuple[str, ...]]:
         """See `Part.dims`; the gate's experts are the potentials."""
-        named = {"expert": "potential"} | ({"input": "latent", "input_other": "other_latent"} if self.reads_latents else {})
+        named = {"expert": "potential"} | ({"input": "latent", "input_other": "latent_other"} if self.reads_latents else {})
         gate = {f"gate.{name}": tuple(named.get(axis, f"gate_{axis}") for axis in axes) for name, axes in self.gate.dims().items()}
         return gate | super().dims()
 

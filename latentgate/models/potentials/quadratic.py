@@ -14,14 +14,13 @@ from ..base import Params, Prior, with_shape
 from ..distributions import positive_definite
 from ..emissions.checks import positive, prior_or, refuse_idle_prior
 from .base import Potential, Rows
-from .curvatures import MATRIX_AXES, curvature_prior, largest_eigenvalue, normals, starting_curvatures, typical_curvature
-from .wishart import mended_matrix_prior, weak_wishart
+from .curvatures import MATRIX_AXES, curvature_prior, largest_eigenvalue, normals, starting_curvatures, typical_curvature, weak_wishart
 
 
 class Quadratic(Potential):
     """One well of any shape: U(z) = ½ (z - centre)ᵀ stiffness (z - centre), with a positive definite stiffness. The flow is then linear and Gaussian.
 
-    Parameters: `stiffness` [latent, other_latent], or the diagonal, [latent]; `centre` [latent] if there is one.
+    Parameters: `stiffness` [latent, latent_other], or the diagonal, [latent]; `centre` [latent] if there is one.
 
     Args:
         diagonal: whether the stiffness is a diagonal matrix.
@@ -71,7 +70,7 @@ class Quadratic(Potential):
                     f"stiffness_prior: found event shape {law.event_shape}, expected a law of positive definite matrices, such as Wishart; "
                     "pass diagonal=True for one number a latent."
                 )
-            self.stiffness_prior = mended_matrix_prior(law)
+            self.stiffness_prior = law
         if not isinstance(centre_prior, str):
             refuse_idle_prior("centre_prior", centre_prior, self.centre, "the well is at the origin (centre=False)")
         self.centre_prior = prior_or("centre_prior", centre_prior, dist.Normal(0.0, 3.0))
@@ -81,7 +80,7 @@ class Quadratic(Potential):
         if isinstance(law, str):
             return dist.ImproperUniform(positive_definite, (), (latent_dim, latent_dim))
         # Files hold numpyro's name of a law.
-        return weak_wishart(latent_dim, typical_curvature(self.period)) if law is None else mended_matrix_prior(law)
+        return weak_wishart(latent_dim, typical_curvature(self.period)) if law is None else law
 
     def priors(self, num_states: int) -> dict[str, Prior]:
         """See `Part.priors`."""
