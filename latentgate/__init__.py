@@ -39,6 +39,7 @@ _HOMES = {
 }
 _MODULES = {
     "basis": "latentgate.models.basis",
+    "data": "latentgate.data",
     "decoding": "latentgate.decoding",
     "dynamics": "latentgate.models.linear",
     "emissions": "latentgate.models.emissions",
@@ -65,7 +66,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from latentgate import decoding, filters, jump_processes, kernels, metrics, mixtures, plotting, studies
+    from latentgate import data, decoding, filters, jump_processes, kernels, metrics, mixtures, plotting, studies
     from latentgate.data import RecordingUnavailable, Sequences, load, simulators
     from latentgate.data.panel import panel
     from latentgate.decoding import DiscriminativeKalmanFilter, KalmanDecoder, WienerFilter

@@ -47,6 +47,12 @@ def test_kernels_need_jax_and_numpy_only():
         "dynamics",
         "filters",
         "WienerFilter",
+        "LangevinFlow",
+        "LangevinOnGrid",
+        "AmortisedSVI",
+        "potentials",
+        "guides",
+        "data",
     ],
 )
 def test_public_names(name):

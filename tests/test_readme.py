@@ -8,7 +8,7 @@ README = Path(__file__).resolve().parents[1] / "README.md"
 
 def run_example(number, folder, monkeypatch):
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     code = blocks[number]
     assert len([line for line in code.splitlines() if line.strip()]) <= 15
     monkeypatch.chdir(folder)
@@ -33,6 +33,11 @@ def test_mixture_of_experts_runs(tmp_path, monkeypatch, capsys):
     run_example(2, tmp_path, monkeypatch)
     assert (tmp_path / "experts.png").stat().st_size > 5_000
     assert "Converged" in capsys.readouterr().out
+
+
+def test_langevin_flow_runs(tmp_path, monkeypatch, capsys):
+    run_example(3, tmp_path, monkeypatch)
+    assert float(re.search(r"held out: (\S+) bits", capsys.readouterr().out)[1]) > 0.2
 
 
 def test_what_it_points_to_exists():

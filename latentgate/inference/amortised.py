@@ -132,7 +132,7 @@ class AmortisedSVI(Engine):
             checkpoint=task.checkpoint.child("amortised"),
         )
         blocks = [{name: value[index : index + 1] for name, value in ran.output.items()} for index in range(len(ran.output["elbo"]))]
-        outcome = Outcome.INTERRUPTED if ran.interrupted else self._outcome(blocks) or Outcome.ITERATION_LIMIT
+        outcome = Outcome.INTERRUPTED if ran.interrupted else self._outcome(blocks) or Outcome.EPOCH_LIMIT
         params = {name: np.asarray(value) for name, value in _natural(model, ran.state.best).items()}
         if not np.isfinite(ran.output["elbo"]).any():
             raise NonFiniteLikelihoodError(len(blocks), None, params, Outcome.NOT_FINITE)
@@ -157,9 +157,7 @@ class AmortisedSVI(Engine):
         count = data.num_sequences
         kept = max(round(self.validation * count), 1)
         if kept >= count:
-            raise ValueError(
-                f"validation: found a share of {self.validation} of {count} sequences, which leaves none to train on; pass validation=0.0."
-            )
+            raise ValueError(f"validation: found a share of {self.validation} of {count} sequences, which leaves none to train on; pass validation=0.0.")
         order = np.random.default_rng(task.seed).permutation(count)
         return take(data, np.sort(order[kept:])), take(data, np.sort(order[:kept]))
 

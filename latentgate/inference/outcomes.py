@@ -28,6 +28,7 @@ class Outcome(enum.Enum):
     CHAINS_DISAGREE = "Sampled, but the chains do not agree yet (R-hat above 1.01, or fewer than two chains); raise warmup, draws or chains."
     DIVERGED = "Sampled, but some transitions diverged, so parts of the posterior may be missing; raise target_accept or tighten the priors."
     ELBO_SETTLED = "The evidence lower bound has settled; the posterior is an approximation of the guide's form."
+    EPOCH_LIMIT = "Ended at the limit of epochs; the parameters are those of the epoch that predicted validation data best, or of the last if there are none."
     HELD_OUT_PEAKED = "Ended: data held out for validation have not been predicted better for a while; the parameters are those of the best epoch."
     POOR_GUIDE = "The evidence lower bound has settled, but the guide fits the posterior badly (Pareto k above 0.7); try a richer guide, or lg.NUTS."
 

@@ -40,7 +40,7 @@ def test_training_learns_to_predict_what_it_is_not_shown(fit, data):
     assert np.nanmax(held_out) > 0.2
     assert fit.traces["elbo"][-1] > fit.traces["elbo"][3]
     assert fit.params["emission.matrix"].dtype == np.float32
-    assert fit.outcome is lg.Outcome.ITERATION_LIMIT
+    assert fit.outcome is lg.Outcome.EPOCH_LIMIT
 
 
 def test_same_seed_same_answer_and_a_killed_run_resumes_to_it(fit, data, tmp_path, monkeypatch):
