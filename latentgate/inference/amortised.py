@@ -37,9 +37,9 @@ class AmortisedSVI(Engine):
 
     In every epoch each training sequence is seen once. Of every count a coin decides whether the guide is shown it; the likelihood is that of the counts
     that were not shown (coordinated dropout: Keshtkaran & Pandarinath 2019), so that the guide cannot learn to hand each count to its own rate. The
-    divergence of the guide from the prior counts in full after a warm-up. A share of the sequences is kept for validation: after every epoch a quarter of
-    their counts, not shown to the guide, and all of neurons that it never reads, are predicted, and scored in bits per spike (other signals in nats each).
-    The parameters kept are those of the best epoch, and training ends when no better one has come for a while.
+    divergence of the guide from the prior counts in full after a warm-up (or by `divergence_weight`). A share of the sequences is kept for validation: after
+    every epoch a quarter of their counts, not shown to the guide, and all of neurons that it never reads, are predicted, and scored in bits per spike (other
+    signals in nats each). The parameters kept are those of the best epoch, and training ends when no better one has come for a while.
 
     The fit holds point estimates. `fit.traces` has `elbo` and `divergence`, nats a step, and `held_out`, of every epoch.
 
@@ -48,7 +48,9 @@ class AmortisedSVI(Engine):
         batch_size: sequences in a minibatch; all if None, as `lg.guides.PerTrial` needs it.
         learning_rate: of Adam after three epochs; it falls along a cosine to a fiftieth by the limit.
         dropout: probability that a count is not shown to the guide; 0 for the plain bound.
-        warm_up: epochs in which the weight of the divergence rises to one.
+        warm_up: epochs in which the weight of the divergence rises to its last value.
+        divergence_weight: that value, in (0, 1]. Below one the guide may say more than the bound allows: predictions of held-out neurons often gain, and what
+            is maximised is no bound any more. Choose it by `fit.traces["held_out"]`.
         validation: share of the sequences that is kept for validation; 0 for none.
         patience: epochs without a better one after which training ends.
         draws: paths a sequence at each step.
@@ -72,6 +74,7 @@ class AmortisedSVI(Engine):
         learning_rate: float = 4e-3,
         dropout: float = 0.3,
         warm_up: int = 20,
+        divergence_weight: float = 1.0,
         validation: float = 0.1,
         patience: int = 30,
         draws: int = 1,
@@ -81,10 +84,13 @@ class AmortisedSVI(Engine):
         self.warm_up = self.whole("warm_up", warm_up, 0)
         if not learning_rate > 0:
             raise ValueError(f"learning_rate: found {learning_rate!r}, expected a positive number.")
+        if not 0 < divergence_weight <= 1:
+            raise ValueError(f"divergence_weight: found {divergence_weight!r}, expected a number above 0, and at most 1, that of the bound.")
         for label, share in (("dropout", dropout), ("validation", validation)):
             if not 0 <= share < 1:
                 raise ValueError(f"{label}: found {share!r}, expected a share of at least 0 and below 1.")
         self.learning_rate, self.dropout, self.validation = float(learning_rate), float(dropout), float(validation)
+        self.divergence_weight = float(divergence_weight)
 
     def __repr__(self) -> str:
         return f"AmortisedSVI(max_epochs={self.max_epochs}, batch_size={self.batch_size}, learning_rate={self.learning_rate})"
@@ -222,7 +228,7 @@ class _Run:
         steps = data.lengths.sum()
         likelihood, divergence = bound.log_likelihood.sum() / steps, bound.divergence.sum() / steps
         prior = model.log_prior(params) / (steps * (self.num_sequences / self.batch))
-        return -(likelihood - weight * divergence + prior), (likelihood - divergence, divergence)
+        return -(likelihood - weight * self.engine.divergence_weight * divergence + prior), (likelihood - divergence, divergence)
 
     def step(self, model: LangevinFlow, training: Sequences, weight: Array, carry: Any, chosen: Array) -> Any:
         free, state, key = carry

@@ -106,6 +106,7 @@ def test_errors_before_anything_is_compiled(data):
     for options, message in (
         ({"dropout": 1.0}, "dropout: found 1.0"),
         ({"learning_rate": 0.0}, "learning_rate: found 0.0"),
+        ({"divergence_weight": 0.0}, "divergence_weight: found 0.0"),
         ({"max_epochs": 0}, "max_epochs: found 0"),
         ({"batch_size": 0}, "batch_size: found 0"),
     ):
