@@ -35,7 +35,7 @@ CONDITION = {"rat_insula": "rewarded", "lorenz_spikes": "condition"}
 LATENTS = {"rat_insula": (8, 24), "lorenz_spikes": (6,)}
 FLOW_LATENTS = {"rat_insula": 40, "lorenz_spikes": 16}
 # Of the divergence in the training of flows: that of the bound, and one chosen by validation data among the training trials of rat insula.
-WEIGHTS = (1.0, 0.3)
+WEIGHTS = (1.0, 0.1)
 STATES = {"rat_insula": 16, "lorenz_spikes": 20}
 
 
@@ -111,7 +111,7 @@ def strategies(recording: str, iterations: int, quick: bool) -> dict[str, Strate
 
 def engine(weight: float, quick: bool) -> lg.AmortisedSVI:
     """How flows are trained: the last part of the bound, the divergence, in full or by a weight."""
-    epochs, warm_up = (3, 1) if quick else (100, 10)
+    epochs, warm_up = (3, 1) if quick else (80, 10)
     return lg.AmortisedSVI(max_epochs=epochs, warm_up=warm_up, batch_size=4 if quick else 16, patience=30, divergence_weight=weight)
 
 

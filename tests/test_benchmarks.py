@@ -1,6 +1,7 @@
 """The benchmark scripts run and report what they say they do; how fast anything was is not looked at."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -236,3 +237,17 @@ def test_mixture_em_compares_the_same_climb(tmp_path):
     printed = run("mixture_em.py", "--quick", "--json", str(path))
     assert "ratio" in printed
     assert json.loads(path.read_text())
+
+
+@pytest.mark.skipif("LATENTGATE_DATA" not in os.environ, reason="needs the recordings that LATENTGATE_DATA points to")
+def test_co_smoothing_prints_every_method_and_the_truth():
+    printed = run("co_smoothing.py", "--quick", "--recordings", "lorenz_spikes", "--methods", "PSTH", "HMM", "Langevin flow, 16")
+    for name in ("PSTH", "PSTH by condition", "HMM, 20", "Langevin flow, 16", "The true rates"):
+        assert name in printed
+
+
+@pytest.mark.skipif("LATENTGATE_DATA" not in os.environ, reason="needs the recordings that LATENTGATE_DATA points to")
+def test_decisions_are_read_from_few_trials():
+    printed = run("pmd_decisions.py", "--quick")
+    assert "accuracy" in printed
+    assert "logistic regression" in printed

@@ -3,6 +3,7 @@
 from latentgate.plotting.colours import state_colours
 from latentgate.plotting.connections import connection_types, coupling
 from latentgate.plotting.fits import bits_per_spike, em_trace, transition_matrix
+from latentgate.plotting.flows import force_field, inferred_inputs
 from latentgate.plotting.graphs import generator_graph
 from latentgate.plotting.jump_processes import jump_paths, prevalence, smoothed_states
 from latentgate.plotting.mixtures import dendrogram, expert_fits, gate_weights
@@ -16,8 +17,10 @@ __all__ = [
     "dendrogram",
     "em_trace",
     "expert_fits",
+    "force_field",
     "gate_weights",
     "generator_graph",
+    "inferred_inputs",
     "jump_paths",
     "occupancy",
     "position_paths",
