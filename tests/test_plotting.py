@@ -281,3 +281,45 @@ def test_smoothed_states_lie_at_their_times_and_fill_the_height(visits):
     assert np.asarray(ticks.get_xdata()).tolist() == [0.0, 2.5]
     with pytest.raises(ValueError, match="data: found no times"):
         plotting.smoothed_states(np.zeros((1, 2, 2)), lg.Sequences.from_arrays([np.zeros((2, 1))]))
+
+
+def test_forces_are_arrows_of_one_length_coloured_by_strength_over_paths():
+    points = np.array([[-1.0, 0.0], [0.0, 0.0], [2.0, 1.0], [3.0, 3.0]])
+    forces = np.array([[3.0, 4.0], [0.0, 0.0], [0.0, -2.0], [np.nan, 1.0]])
+    axes = plotting.force_field(points, forces, paths=[np.zeros((4, 2)), np.ones((2, 2))])
+    draw(axes)
+    (arrows,) = [found for found in axes.collections if isinstance(found, matplotlib.quiver.Quiver)]
+    np.testing.assert_allclose(arrows.get_offsets(), points[:3])
+    np.testing.assert_allclose(np.stack([arrows.U, arrows.V], 1), [[0.6, 0.8], [0.0, 0.0], [0.0, -1.0]])
+    np.testing.assert_allclose(arrows.get_array(), [5.0, 0.0, 2.0])
+    assert [len(line.get_xdata()) for line in axes.lines] == [4, 2]
+    assert axes.get_aspect() == 1.0
+
+
+@pytest.mark.parametrize(
+    ("points", "forces", "paths", "message"),
+    [
+        (np.zeros((4, 3)), np.zeros((4, 3)), None, r"points: found shape \(4, 3\)"),
+        (np.zeros((4, 2)), np.zeros((3, 2)), None, r"forces: found shape \(3, 2\), expected \(4, 2\)"),
+        (np.zeros((4, 2)), np.full((4, 2), np.nan), None, "forces: found none that is finite"),
+        (np.zeros((4, 2)), np.ones((4, 2)), [np.zeros((5, 2)), np.zeros((5, 3))], r"paths: found shape \(5, 3\) in path 1"),
+    ],
+)
+def test_a_field_that_is_none_is_refused(points, forces, paths, message):
+    with pytest.raises(ValueError, match=message):
+        plotting.force_field(points, forces, paths=paths)
+
+
+def test_inferred_inputs_are_rows_of_latents_up_to_the_last_step_that_leads_somewhere(trials):
+    inputs = np.random.default_rng(0).normal(size=(3, 10, 4))
+    axes = plotting.inferred_inputs(inputs, trials, sequence=1)
+    draw(axes)
+    (image,) = axes.images
+    np.testing.assert_allclose(image.get_array(), inputs[1, :5].T)
+    assert image.get_clim() == (-np.abs(inputs[1, :5]).max(), np.abs(inputs[1, :5]).max())
+    np.testing.assert_allclose(axes.get_xlim(), (0.0, 0.25))
+    assert axes.get_xlabel() == "time (s)"
+    with pytest.raises(ValueError, match=r"inputs: found shape \(3, 9, 4\), expected \(3, 10, number of latents\)"):
+        plotting.inferred_inputs(inputs[:, :9], trials)
+    with pytest.raises(IndexError, match="sequence: found 3, expected 0 to 2"):
+        plotting.inferred_inputs(inputs, trials, sequence=3)

@@ -51,8 +51,8 @@ def flow(
         >>> from latentgate.kernels.langevin import flow
         >>> still = jnp.zeros((2, 1))
         >>> positions, _ = flow(lambda z, _: -z, jnp.ones(1), jnp.zeros(1), still, step=0.1, friction=jnp.zeros(1), temperature=jnp.zeros(1))
-        >>> [f"{z:.4f}" for z in positions[:, 0]]
-        ['1.0000', '0.9950', '0.9801']
+        >>> [f"{z:.3f}" for z in positions[:, 0]]
+        ['1.000', '0.995', '0.980']
     """
     kept = jnp.exp(-friction * step)
     # 1 - kept², exact where friction is weak.

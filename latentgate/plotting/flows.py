@@ -82,7 +82,7 @@ def inferred_inputs(inputs: Any, data: Sequences, *, sequence: int = 0, unit: st
     # The last step leads nowhere.
     shown = values[sequence, : int(data.lengths[sequence]) - 1].T
     width = 1.0 if data.bin_width is None else float(data.bin_width)
-    limit = np.abs(shown).max()
+    limit = np.abs(shown).max(initial=0.0)
     ax = axes_or_new(ax, 5.2, 0.9 + 0.2 * len(shown))
     image = ax.imshow(
         shown,
