@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from latentgate.data import Sequences
 
+_TICKS = (-1.0, -0.5, 0.0, 0.5, 1.0)
+
 
 def potential(
     grid: Any, heights: Any, band: Any = None, *, absorbing: Many[bool] = (False, False), names: Many[str] | None = None, ax: Axes | None = None
@@ -55,7 +57,7 @@ def potential(
             ax.axvline(position, color=INK, linewidth=1.0, linestyle=(0, (2, 2)))
     if names is not None:
         ax.legend(frameon=False, fontsize="small")
-    ax.set(xlabel="position x", ylabel="potential Φ")
+    ax.set(xlabel="position x", ylabel="potential Φ", xticks=_TICKS)
     bare(ax)
     return ax
 
@@ -98,7 +100,7 @@ def tuning_curves(grid: Any, rates: Any, *, names: Many[str] | None = None, orde
     for place, neuron in enumerate(rows):
         ax.text(1.02, place, f"{largest[neuron]:.3g}", transform=ax.get_yaxis_transform(), va="center", fontsize="small", color=INK)
     ax.text(1.02, -0.9, unit, transform=ax.get_yaxis_transform(), va="center", fontsize="small", color=INK)
-    ax.set(yticks=range(len(rows)), yticklabels=[names[neuron] for neuron in rows], xlabel="position x")
+    ax.set(yticks=range(len(rows)), yticklabels=[names[neuron] for neuron in rows], xlabel="position x", xticks=_TICKS)
     ax.tick_params(length=0)
     ax.figure.colorbar(image, ax=ax, label="rate over the largest", pad=0.14)
     bare(ax)
@@ -159,7 +161,7 @@ def position_paths(
     if by is not None:
         ax.legend(frameon=False, fontsize="small", loc="lower left", bbox_to_anchor=(0, 1.0), ncols=len(kinds))
     origin = "the first row" if align == "start" else "the end"
-    ax.set(ylim=(-1.08, 1.08), ylabel="position x", xlabel=f"time from {origin}" + ("" if unit is None else f" ({unit})"))
+    ax.set(ylim=(-1.08, 1.08), ylabel="position x", yticks=_TICKS, xlabel=f"time from {origin}" + ("" if unit is None else f" ({unit})"))
     bare(ax)
     return ax
 
