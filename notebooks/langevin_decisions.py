@@ -94,6 +94,8 @@ if found("monkey_pmd_decisions"):
     decisions = lg.load("monkey_pmd_decisions", bin_width=0.025, start=0.1)
 else:
     decisions = simulated_decisions(120 if QUICK else 1000)
+# For the legends of pictures alone.
+decisions = dataclasses.replace(decisions, labels=decisions.labels | {"chose": np.where(decisions.labels["chosen_right"], "right", "left")})
 number = np.arange(decisions.num_sequences)
 train, test = decisions.select(number % 4 == 0), decisions.select(number % 4 == 2)
 print(train)
@@ -156,7 +158,7 @@ plt.show()
 paths = model.decision_variable(params, test)
 figure, panels = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained", sharey=True)
 for panel, align in zip(panels, ("start", "end"), strict=True):
-    lg.plotting.position_paths(paths, test, by="chosen_right", align=align, absorbing=(True, True), ax=panel)
+    lg.plotting.position_paths(paths, test, by="chose", align=align, absorbing=(True, True), ax=panel)
 panels[0].set_xlabel("time from 100 ms after the stimulus (s)")
 panels[1].set(xlabel="time before movement (s)", ylabel="")
 plt.show()
@@ -239,7 +241,7 @@ plt.show()
 # %% [markdown]
 # ## Part 2. A rhythm, its forces and its inputs
 #
-# `lorenz_spikes`: 60 neurons driven by a Lorenz attractor. It is simulated, so the answer is known: true rates and true latents. The model knows neither, nor
+# `lorenz_spikes`: 60 neurons driven by a Lorenz attractor, in bins of 20 ms. It is simulated, so the answer is known: true rates and true latents. The model knows neither, nor
 # the equations, nor that there are three dimensions. It has eight latents with velocities,
 #
 # $$dz = v\,dt, \qquad dv = -\nabla U(z)\,dt - \gamma v\,dt + \sqrt{2\gamma\tau}\,dW, \qquad \text{rate}_n = e^{(Cz + d)_n},$$
@@ -271,10 +273,16 @@ def simulated_rhythm(number):
     return lg.Sequences.from_arrays(trials.values, inputs={"rates": rates, "latents": latents}, labels=labels, bin_width=0.01)
 
 
-rhythm = lg.load("lorenz_spikes") if found("lorenz_spikes") else simulated_rhythm(60 if QUICK else 800)
-# Every second trial is enough here.
-every_second = np.arange(rhythm.num_sequences) % 2 == 0
-train, test = (rhythm.select((rhythm.labels["split"] == part) & every_second) for part in ("train", "valid"))
+def in_pairs(data):
+    """The same trials in bins twice as wide: half the steps, and a period of the rhythm is still fifteen of them."""
+    pairs = {name: array.reshape(len(array), data.max_length // 2, 2, -1) for name, array in (data.inputs | {"counts": data.values}).items()}
+    counts = pairs.pop("counts").sum(2)
+    means = {name: array.mean(2) for name, array in pairs.items()}
+    return lg.Sequences.from_arrays(counts, inputs=means, labels=data.labels, bin_width=2 * data.bin_width)
+
+
+rhythm = in_pairs(lg.load("lorenz_spikes") if found("lorenz_spikes") else simulated_rhythm(60 if QUICK else 800))
+train, test = (rhythm.select(rhythm.labels["split"] == part) for part in ("train", "valid"))
 # The truth travels with the data as inputs: the models are given trials without it.
 plain_train, plain_test = (dataclasses.replace(part, inputs={}, input_names={}) for part in (train, test))
 print(plain_train)
@@ -285,16 +293,16 @@ print(plain_train)
 
 # %%
 NUM_LATENTS = 8
-flow_model = lg.LangevinFlow(NUM_LATENTS, 60, lg.potentials.Network(64), guide=lg.guides.Recurrent(64))
+flow_model = lg.LangevinFlow(NUM_LATENTS, 60, lg.potentials.Network(32), guide=lg.guides.Recurrent(64))
 white_model = lg.LangevinFlow(NUM_LATENTS, 60, lg.potentials.NoForce(), guide=lg.guides.Recurrent(64, steering=False), motion="white noise")
 
 
 def trained(flow, epochs):
-    engine = lg.AmortisedSVI(max_epochs=2 if QUICK else epochs, warm_up=1 if QUICK else 5, batch_size=16 if QUICK else 32, learning_rate=8e-3)
+    engine = lg.AmortisedSVI(max_epochs=2 if QUICK else epochs, warm_up=1 if QUICK else 10, batch_size=16 if QUICK else 32, learning_rate=8e-3)
     return lg.fit(flow, plain_train, engine, seed=0, progress=False)
 
 
-flow, white = trained(flow_model, 60), trained(white_model, 30)
+flow, white = trained(flow_model, 60), trained(white_model, 25)
 print(flow)
 
 # %%
@@ -309,7 +317,7 @@ plt.show()
 # %% [markdown]
 # ### Rates and latents against the truth
 #
-# Test trials; the fit saw neither them nor any truth. Latents are unique up to a change of coordinates only, so a linear map to the attractor is learned, on
+# Test trials; the fit saw neither them nor any truth. The trial drawn is the one that moves most between the two lobes. Latents are unique up to a change of coordinates only, so a linear map to the attractor is learned, on
 # training trials.
 
 # %%
@@ -324,7 +332,7 @@ log_rates = [np.log(array).reshape(-1, 60) for array in (test.inputs["rates"], r
 print(f"log-rates: R² = {r_squared(*log_rates, average=True):.2f}, mean over neurons")
 
 # %%
-trial, time = 0, 1000 * bin_width * (np.arange(test.max_length) + 0.5)
+trial, time = int(truth[..., 0].std(1).argmax()), 1000 * bin_width * (np.arange(test.max_length) + 0.5)
 busy = np.argsort(test.inputs["rates"].std((0, 1)))[::-1][:6:2]
 figure, panels = plt.subplots(2, 3, figsize=(10, 4.6), layout="constrained", sharex=True)
 for panel, neuron in zip(panels[0], busy, strict=True):
@@ -339,7 +347,7 @@ for index, panel in enumerate(panels[1]):
     panel.set(xlabel="time (ms)", title=f"latent {index + 1}")
 panels[0, 0].set_ylabel("rate (Hz)")
 panels[1, 0].set_ylabel("position (s.d.)")
-panels[0, 2].legend(frameon=False, fontsize="small")
+figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside upper right", ncols=3, frameon=False, fontsize="small")
 for panel in panels.flat:
     panel.spines[["top", "right"]].set_visible(False)
 plt.show()
@@ -347,7 +355,7 @@ plt.show()
 # %%
 figure, panels = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained", sharex=True, sharey=True)
 for panel, what, title in zip(panels, (truth, mapped), ("true", "inferred, after a linear map"), strict=True):
-    for one, colour in zip(what[:20], plt.colormaps["viridis"](np.linspace(0, 0.95, min(20, len(what)))), strict=True):
+    for one, colour in zip(what[:40], plt.colormaps["viridis"](np.linspace(0, 0.95, len(what[:40]))), strict=True):
         panel.plot(one[:, 0], one[:, 2], color=colour, linewidth=0.9)
     panel.set(title=title, xlabel="first latent (s.d.)")
     panel.spines[["top", "right"]].set_visible(False)
@@ -367,10 +375,10 @@ _, sizes, directions = np.linalg.svd(flat - centre, full_matrices=False)
 plane = directions[:2].T
 print(f"the plane holds {100 * (sizes[:2] ** 2).sum() / (sizes**2).sum():.0f} % of the variance of the latents")
 in_plane = (latents_test - centre) @ plane
-reach = np.abs(in_plane).max((0, 1))
-points = np.stack(np.meshgrid(*(np.linspace(-one, one, 15) for one in reach)), -1).reshape(-1, 2)
+low, high = in_plane.min((0, 1)), in_plane.max((0, 1))
+points = np.stack(np.meshgrid(*(np.arange(*side, (high - low).max() / 20) for side in zip(low, high, strict=True))), -1).reshape(-1, 2)
 forces = flow.model.force(flow.params, jnp.asarray(centre + points @ plane.T, jnp.float32))
-axes = lg.plotting.force_field(points, np.asarray(forces) @ plane, paths=in_plane[:30])
+axes = lg.plotting.force_field(points, np.asarray(forces) @ plane, paths=in_plane[:40])
 axes.set(xlabel="first principal component", ylabel="second principal component")
 plt.show()
 
@@ -393,7 +401,7 @@ plt.show()
 
 alone = np.asarray(flow.model.expected_counts(flow.params, plain_test, without_inputs=True), float)
 seen, going_on = (co_smoothing_bits_per_spike(array, test.values) for array in (rates * bin_width, alone))
-print(f"bits per spike with inputs {seen:.2f}, without {going_on:.2f}: {100 * going_on / seen:.0f} % are left")
+print(f"explained bits per spike with inputs {seen:.2f}, without {going_on:.2f}: {100 * going_on / seen:.0f} % are left")
 
 
 # %% [markdown]

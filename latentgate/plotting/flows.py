@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from latentgate.plotting.colours import DIVERGING, INK, PALE, axes_or_new, bare
+from latentgate.plotting.colours import DIVERGING, PALE, axes_or_new, bare
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,7 +54,8 @@ def force_field(points: Any, forces: Any, *, paths: Any = None, unit: str = "per
     # A point of equilibrium has a force without direction.
     directions = arrows / np.where(strength > 0, strength, 1.0)[:, None]
     image = ax.quiver(*places.T, *directions.T, strength, cmap="viridis_r", angles="xy", pivot="mid", width=0.005, zorder=2)
-    ax.figure.colorbar(image, ax=ax, label=f"force ({unit})", shrink=0.85)
+    # As high as the axes, whatever their aspect.
+    ax.figure.colorbar(image, cax=ax.inset_axes((1.04, 0.0, 0.04, 1.0)), label=f"force ({unit})")
     ax.set(xlabel="first direction", ylabel="second direction", aspect="equal")
     bare(ax)
     return ax
@@ -93,8 +94,7 @@ def inferred_inputs(inputs: Any, data: Sequences, *, sequence: int = 0, unit: st
         extent=(0.0, width * shown.shape[1], len(shown) - 0.5, -0.5),
         interpolation="none",
     )
-    bar = ax.figure.colorbar(image, ax=ax)
-    bar.set_label("input (s.d. of the noise)", color=INK)
+    ax.figure.colorbar(image, ax=ax, label="input (s.d. of the noise)")
     ax.set(ylabel="latent", yticks=range(len(shown)), xlabel="time (steps)" if data.bin_width is None or unit is None else f"time ({unit})")
     ax.tick_params(length=0)
     bare(ax)
