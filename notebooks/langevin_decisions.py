@@ -22,7 +22,7 @@
 # position. From spikes alone we look for the potential, the rates, and the path on every trial.
 #
 # 1. **Decisions**: one dimension, two absorbing ends, an exact likelihood (`lg.LangevinOnGrid`). 2. **Rhythm**: eight dimensions, velocities, forces and
-# inferred inputs (`lg.LangevinFlow`), beside a control that knows no dynamics. It takes two to three minutes on two cores.
+# inferred inputs (`lg.LangevinFlow`), beside a control that knows no dynamics. It takes about three minutes on two cores.
 
 # %%
 import dataclasses
@@ -130,7 +130,7 @@ plt.show()
 
 # %%
 grid_model = lg.LangevinOnGrid(14, 24, ends="absorbing", time_scale=0.5, potential_knots=8, tuning_knots=6)
-decision = lg.fit(grid_model, train, lg.MAP(max_iterations=5 if QUICK else 300), seed=0, progress=False)
+decision = lg.fit(grid_model, train, lg.MAP(max_iterations=5 if QUICK else 250), seed=0, progress=False)
 print(decision)
 model, params = decision.model, decision.params
 
@@ -138,7 +138,7 @@ model, params = decision.model, decision.params
 # ### The landscape, and what the neurons say of it
 #
 # The band is a 95 % interval from the curvature of the log-joint, all parameters moving together. Only differences of $\Phi$ mean anything; here $\Phi$ is
-# measured from the middle.
+# measured from the middle. A difference of one is what noise climbs easily; one of ten it never does.
 
 # %%
 uncertainty = decision.uncertainty()
@@ -152,7 +152,13 @@ lg.plotting.tuning_curves(model.grid, model.tuning_curves(params), ax=panels[1])
 plt.show()
 
 # %% [markdown]
+# In the recording $\Phi$ is a hill: from near its top the position is pulled to one side or the other, ever harder, and does not come back. How deep it falls
+# towards the ends is what the data say least about.
+#
 # ### Single trials, coloured by a choice that was never shown
+#
+# Posterior means on trials that were not fitted. *That* a path ends at one of the ends is assumed; *which* is inferred. Each path is drawn with the whole trial
+# known, so where colours part early it is hindsight, not prophecy. Thick lines are means, as far as half of the trials go.
 
 # %%
 paths = model.decision_variable(params, test)
@@ -241,8 +247,8 @@ plt.show()
 # %% [markdown]
 # ## Part 2. A rhythm, its forces and its inputs
 #
-# `lorenz_spikes`: 60 neurons driven by a Lorenz attractor, in bins of 20 ms. It is simulated, so the answer is known: true rates and true latents. The model knows neither, nor
-# the equations, nor that there are three dimensions. It has eight latents with velocities,
+# `lorenz_spikes`: 60 neurons driven by a Lorenz attractor, in bins of 20 ms. It is simulated, so the answer is known: true rates and true latents. The model
+# knows neither, nor the equations, nor that there are three dimensions. It has eight latents with velocities,
 #
 # $$dz = v\,dt, \qquad dv = -\nabla U(z)\,dt - \gamma v\,dt + \sqrt{2\gamma\tau}\,dW, \qquad \text{rate}_n = e^{(Cz + d)_n},$$
 #
@@ -288,8 +294,8 @@ plain_train, plain_test = (dataclasses.replace(part, inputs={}, input_names={}) 
 print(plain_train)
 
 # %% [markdown]
-# Two models, trained alike. The second is the control: its latents are independent draws in every bin, *white noise*, and nothing else differs. In training a
-# coin decides for every count whether the guide may read it, and only the others are scored, so that no count can be handed to its own rate.
+# Two models, trained alike. The second is the control: its latents are independent draws in every bin, *white noise*, and nothing else differs (but that its guide
+# has no path to steer by). In training a coin decides for every count whether the guide may read it, and only the others are scored, so that no count can be handed to its own rate.
 
 # %%
 NUM_LATENTS = 8
@@ -317,8 +323,8 @@ plt.show()
 # %% [markdown]
 # ### Rates and latents against the truth
 #
-# Test trials; the fit saw neither them nor any truth. The trial drawn is the one that moves most between the two lobes. Latents are unique up to a change of coordinates only, so a linear map to the attractor is learned, on
-# training trials.
+# Test trials; the fit saw neither them nor any truth. (The recording's split: the same trajectories as in training, other spikes.) Latents are unique up to a
+# change of coordinates only, so a linear map to the attractor is learned, on training trials. The trial drawn is the one that moves most between the lobes.
 
 # %%
 bin_width = test.bin_width
@@ -387,7 +393,7 @@ plt.show()
 #
 # What the guide adds to the potential, in standard deviations of the noise of a step. An autonomous rhythm would call for little of it; and yet this attractor
 # *is* autonomous. A potential is symmetric (no force that goes round in circles), and a Lorenz attractor is not, so part of the true law must appear here as
-# input. How much: let every path go on from its start without inputs.
+# input; and in chaos what is a little wrong at the start is soon wrong altogether. How much is left if every path goes on from its start without inputs?
 
 # %%
 inputs = np.asarray(flow.model.inferred_inputs(flow.params, plain_test))
@@ -432,7 +438,7 @@ plt.show()
 # Why print a control that loses? Because one that does not lose is how a model is found out. In the published Langevin flow for neurons the rates had a way
 # around the latent: what the encoder read went straight to the decoder. Its Langevin part could be replaced by white noise and the score stayed what it was, so
 # the score said nothing about dynamics. Here rates depend on the position alone, the posterior is over the noise at every step, and the divergence from the
-# prior is paid in full: take the dynamics away and most of the score goes with it. Ask it of any latent model: *what is left if the part that I believe in is
+# prior is paid in full: take the dynamics away and a large part of the score goes with it. Ask it of any latent model: *what is left if the part that I believe in is
 # replaced by noise?*
 #
 # ## To go on
