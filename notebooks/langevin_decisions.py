@@ -294,8 +294,9 @@ plain_train, plain_test = (dataclasses.replace(part, inputs={}, input_names={}) 
 print(plain_train)
 
 # %% [markdown]
-# Two models, trained alike. The second is the control: its latents are independent draws in every bin, *white noise*, and nothing else differs (but that its guide
-# has no path to steer by). In training a coin decides for every count whether the guide may read it, and only the others are scored, so that no count can be handed to its own rate.
+# Two models, trained alike. The second is the control: its latents are independent draws in every bin, *white noise*, and nothing else differs (but that its
+# guide has no path to steer by). In training a coin decides for every count whether the guide may read it, and only the others are scored, so that no count
+# can be handed to its own rate.
 
 # %%
 NUM_LATENTS = 8
@@ -438,8 +439,8 @@ plt.show()
 # Why print a control that loses? Because one that does not lose is how a model is found out. In the published Langevin flow for neurons the rates had a way
 # around the latent: what the encoder read went straight to the decoder. Its Langevin part could be replaced by white noise and the score stayed what it was, so
 # the score said nothing about dynamics. Here rates depend on the position alone, the posterior is over the noise at every step, and the divergence from the
-# prior is paid in full: take the dynamics away and a large part of the score goes with it. Ask it of any latent model: *what is left if the part that I believe in is
-# replaced by noise?*
+# prior is paid in full: take the dynamics away and a large part of the score goes with it. Ask it of any latent model: *what is left if the part that I believe
+# in is replaced by noise?*
 #
 # ## To go on
 #
