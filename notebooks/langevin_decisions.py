@@ -130,7 +130,7 @@ plt.show()
 
 # %%
 grid_model = lg.LangevinOnGrid(14, 24, ends="absorbing", time_scale=0.5, potential_knots=8, tuning_knots=6)
-decision = lg.fit(grid_model, train, lg.MAP(max_iterations=5 if QUICK else 250), seed=0, progress=False)
+decision = lg.fit(grid_model, train, lg.MAP(max_iterations=5 if QUICK else 400), seed=0, progress=False)
 print(decision)
 model, params = decision.model, decision.params
 
@@ -294,9 +294,9 @@ plain_train, plain_test = (dataclasses.replace(part, inputs={}, input_names={}) 
 print(plain_train)
 
 # %% [markdown]
-# Two models, trained alike. The second is the control: its latents are independent draws in every bin, *white noise*, and nothing else differs (but that its
-# guide has no path to steer by). In training a coin decides for every count whether the guide may read it, and only the others are scored, so that no count
-# can be handed to its own rate.
+# Two models, trained alike but for the number of epochs (the control's score is flat after a few). The second is the control: its latents are independent draws
+# in every bin, *white noise*, and nothing else differs (but that its guide has no path to steer by). In training a coin decides for every count whether the
+# guide may read it, and only the others are scored, so that no count can be handed to its own rate.
 
 # %%
 NUM_LATENTS = 8
