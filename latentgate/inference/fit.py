@@ -97,8 +97,14 @@ class Fit:
 
     @property
     def num_parameters(self) -> int:
-        """Free parameters: each probability vector has one fewer than it has entries, and what is zero or tied by the model does not count."""
-        return sum(_degrees_of_freedom(prior, self.params) for prior in _resolved_priors(self.model, self.params).items())
+        """Free parameters: each probability vector has one fewer than it has entries; what is zero or tied by the model does not count, nor does a guide."""
+        priors = _resolved_priors(self.model, self.params)
+        return sum(_degrees_of_freedom((name, priors[name]), self.params) for name in self._own)
+
+    @property
+    def _own(self) -> dict[str, np.ndarray]:
+        """Parameters of the model itself, without those of a guide, which only approximate its posterior."""
+        return {name: value for name, value in self.params.items() if not name.startswith("guide.")}
 
     def log_likelihood(self, data: Sequences, draws: int | None = AVERAGED_DRAWS) -> xr.DataArray:
         """Log-likelihood of each sequence, latents integrated out, dims (sequence); the log of the mean likelihood where there are draws.
@@ -261,7 +267,7 @@ class Fit:
         if "initial.probs" not in self.params:
             fixed = self._fixed_entries()
             entries = {
-                entry: value for name, array in self.params.items() for index, value in np.ndenumerate(array) if (entry := _entry(name, index)) not in fixed
+                entry: value for name, array in self._own.items() for index, value in np.ndenumerate(array) if (entry := _entry(name, index)) not in fixed
             }
             frame = pd.DataFrame({"value": entries}).rename_axis("parameter")
             frame.attrs.update(attributes | histories)
@@ -340,7 +346,7 @@ class Fit:
         )
 
     def __repr__(self) -> str:
-        shapes = ", ".join(f"{name} {tuple(np.shape(value))}" for name, value in self.params.items())
+        shapes = ", ".join(f"{name} {tuple(np.shape(value))}" for name, value in self._own.items())
         return (
             f"Fit of {type(self.model).__name__} by {self.engine}\n  {self.outcome.value}\n  {self._how_it_went}, {self.num_parameters} parameters\n  {shapes}"
         )

@@ -78,10 +78,14 @@ def test_questions_of_a_fit_and_its_file(fit, data, tmp_path):
         np.testing.assert_array_equal(loaded.traces["held_out"], fit.traces["held_out"])
         simulated, latents = fit.simulate([30, 20], seed=0)
     assert simulated.num_sequences == 2
+    # The guide approximates a posterior; it is neither counted nor listed as the model's.
+    assert fit.num_parameters == 2 + 2 + 4 + 4 + 3 + 2 + 12 * 2 + 12
+    assert not fit.summary().index.str.startswith("guide").any()
+    assert "guide.read" not in repr(fit)
     assert latents[1].shape == (20, 4)
     with pytest.raises(ValueError, match="filter"):
         fit.filter(data)
-    with pytest.raises(ValueError, match="not bounded by draws"):
+    with pytest.raises(ValueError, match="a bound from draws"):
         fit.uncertainty(data)
 
 
