@@ -48,7 +48,7 @@ class AmortisedSVI(Engine):
         batch_size: sequences in a minibatch; all if None, as `lg.guides.PerTrial` needs it.
         learning_rate: of Adam after three epochs; it falls along a cosine to a fiftieth by the limit.
         dropout: probability that a count is not shown to the guide; 0 for the plain bound.
-        warm_up: epochs in which the weight of the divergence rises to its last value.
+        warm_up: epochs in which the weight of the divergence rises to its last value; 20, or a third of the limit if that is less, if None.
         divergence_weight: that value, in (0, 1]. Below one the guide may say more than the bound allows: predictions of held-out neurons often gain, and what
             is maximised is no bound any more. Choose it by `fit.traces["held_out"]`.
         validation: share of the sequences that is kept for validation; 0 for none.
@@ -73,7 +73,7 @@ class AmortisedSVI(Engine):
         batch_size: int | None = 64,
         learning_rate: float = 4e-3,
         dropout: float = 0.3,
-        warm_up: int = 20,
+        warm_up: int | None = None,
         divergence_weight: float = 1.0,
         validation: float = 0.1,
         patience: int = 30,
@@ -81,7 +81,9 @@ class AmortisedSVI(Engine):
     ):
         self.max_epochs, self.draws, self.patience = self.whole("max_epochs", max_epochs), self.whole("draws", draws), self.whole("patience", patience)
         self.batch_size = None if batch_size is None else self.whole("batch_size", batch_size)
-        self.warm_up = self.whole("warm_up", warm_up, 0)
+        self.warm_up = min(20, self.max_epochs // 3) if warm_up is None else self.whole("warm_up", warm_up, 0)
+        if self.warm_up >= self.max_epochs:
+            raise ValueError(f"warm_up: found {warm_up}, expected fewer than the {self.max_epochs} epochs there are at most.")
         if not learning_rate > 0:
             raise ValueError(f"learning_rate: found {learning_rate!r}, expected a positive number.")
         if not 0 < divergence_weight <= 1:
@@ -249,12 +251,18 @@ def _epoch(run: _Run, model: LangevinFlow, training: Sequences, validation: Sequ
         score, better = jnp.array(jnp.nan), jnp.array(True)
     else:
         score = held_out_score(model, _natural(model, free), training, validation)
-        # Until the warm-up is over the guide is not yet what it will be.
-        better = (score > state.best_score) & (weight >= 1.0)
+        # Until the warm-up is over the guide is not yet what it will be: scores do not count, and the latest parameters are kept.
+        score = jnp.where(weight >= 1.0, score, jnp.nan)
+        better = (weight < 1.0) | (score > state.best_score)
     best = jax.tree.map(lambda new, old: jnp.where(better, new, old), free, state.best)
-    state = _State(free, optimiser, best, jnp.where(better, score, state.best_score), state.epoch + 1, key)
-    score = jnp.where(weight >= 1.0, score, jnp.nan)
-    return state, {"elbo": elbo.mean()[None], "divergence": divergence.mean()[None], "held_out": score[None]}
+    best_score = jnp.where(score > state.best_score, score, state.best_score)
+    traces = {"elbo": _mean_of_finite(elbo), "divergence": _mean_of_finite(divergence), "held_out": score}
+    return _State(free, optimiser, best, best_score, state.epoch + 1, key), {name: value[None] for name, value in traces.items()}
+
+
+def _mean_of_finite(values: Array) -> Array:
+    """Of minibatches; one that was left out does not count. NaN where all were."""
+    return jnp.nanmean(jnp.where(jnp.isfinite(values), values, jnp.nan))
 
 
 def held_out_score(model: LangevinFlow, params: Params, training: Sequences, validation: Sequences) -> Array:

@@ -111,6 +111,7 @@ def test_errors_before_anything_is_compiled(data):
         ({"dropout": 1.0}, "dropout: found 1.0"),
         ({"learning_rate": 0.0}, "learning_rate: found 0.0"),
         ({"divergence_weight": 0.0}, "divergence_weight: found 0.0"),
+        ({"max_epochs": 5, "warm_up": 5}, "warm_up: found 5, expected fewer than the 5 epochs"),
         ({"max_epochs": 0}, "max_epochs: found 0"),
         ({"batch_size": 0}, "batch_size: found 0"),
     ):
