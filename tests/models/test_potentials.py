@@ -227,9 +227,8 @@ def test_force_is_conservative_and_its_slope_within_the_bounds(bench):
         assert curvatures.min() >= -1e-12
 
 
+@pytest.mark.parametrize("bench", [name for name, row in TABLE.items() if row.confining], indirect=True)
 def test_energies_confine_where_they_promise_to(bench):
-    if not bench.row.confining:
-        pytest.skip("promises nothing")
     near, far = bench.answers["energy"]
     assert (bench.answers["radial"][1] < 0).all()
     assert (far > near).all()

@@ -211,7 +211,8 @@ class Langevin(Generator):
 
     def start(self, key: Array, diffusion: Array) -> Params:
         """A nearly flat potential, and the same D under all conditions."""
-        shapes = {name: tuple(prior.batch_shape) + tuple(prior.event_shape) for name, prior in self.priors(self.num_points).items()}  # pyright: ignore
+        sizes = {"condition": self.conditions or 0, "potential_knot": self.num_knots}
+        shapes = {name: tuple(sizes[axis] for axis in axes) for name, axes in self.dims().items()}
         return {
             "potential": 0.1 * jax.random.normal(key, shapes["potential"]),
             "diffusion": jnp.broadcast_to(jnp.asarray(diffusion), shapes["diffusion"]),

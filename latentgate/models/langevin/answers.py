@@ -74,12 +74,8 @@ def mean_path(model: LangevinFlow, params: Params, data: Sequences) -> tuple[Arr
 def inferred_inputs(model: LangevinFlow, params: Params, data: Sequences) -> Array:
     """See `LangevinFlow.inferred_inputs`."""
     law, states = model.noise_law(params, data)
-    paths = model.paths(params, data, law, states, None)
-    mean = law.centre()[1]
-    matrix = model.guide.steering_matrix(without_prefix("guide", params))
-    if matrix is not None and model.motion == "langevin":
-        mean = mean + law.steered() * (jnp.concatenate([paths.positions, paths.velocities], -1)[:-1] @ matrix.T)
-    return jnp.swapaxes(jnp.concatenate([mean, jnp.zeros_like(mean[:1])]), 0, 1)
+    inputs = model.paths(params, data, law, states, None).inputs
+    return jnp.swapaxes(jnp.concatenate([inputs, jnp.zeros_like(inputs[:1])]), 0, 1)
 
 
 @eqx.filter_jit

@@ -48,11 +48,13 @@ class Paths(NamedTuple):
 
     Attributes:
         positions, velocities: [time, sequence, d].
+        inputs: mean of the noise that leads on from each step, steering included, [time - 1, sequence, d].
         divergence: of the law that they were drawn from, [sequence].
     """
 
     positions: Array
     velocities: Array
+    inputs: Array
     divergence: Array
 
 
@@ -360,8 +362,10 @@ class LangevinFlow(Model):
             own, divergence = self.states.draw(without_prefix("states", params), states, data, for_states)
         matrix = None if without_inputs or self.motion != "langevin" else self.guide.steering_matrix(without_prefix("guide", params))
         positions, velocities = self._travel(params, data, start, noise, own, matrix, law)
-        steering = None if matrix is None else jnp.concatenate([positions, velocities], -1)[:-1] @ matrix.T
-        return Paths(positions, velocities, law.divergence(steering) + divergence)
+        steering = None if matrix is None else law.steered() * (jnp.concatenate([positions, velocities], -1)[:-1] @ matrix.T)
+        mean = jnp.zeros_like(noise) if without_inputs else law.centre()[1]
+        inputs = mean if steering is None else mean + steering
+        return Paths(positions, velocities, inputs, law.divergence(steering) + divergence)
 
     def _travel(
         self, params: Params, data: Sequences, start: Array, noise: Array, states: Array | None, matrix: Array | None, law: NoiseLaw | None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -123,15 +124,10 @@ def checked_members(potentials: Any) -> tuple[Potential, ...]:
     return tuple(potentials)
 
 
-class _naming:  # noqa: N801 - a context manager that is read as a verb
+@contextlib.contextmanager
+def _naming(number: int) -> Iterator[None]:
     """Puts the number of a member before the message of a ValueError."""
-
-    def __init__(self, number: int):
-        self.number = number
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, ValueError):
-            raise ValueError(f"potentials[{self.number}]: {error}") from error
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"potentials[{number}]: {error}") from error
