@@ -9,13 +9,14 @@ PYTHON ?=
 DEMO_FLAGS ?=
 TEST_FLAGS ?= -n 2
 
-.PHONY: help env demo test lint types bench
+.PHONY: help env demo test lint types bench book
 help:
 	@echo "make demo    fit a one-hot HMM-GLM to a recording and write report/report.html"
 	@echo "make test    run the tests"
 	@echo "make lint    check the style (ruff)"
 	@echo "make types   check the types (pyright)"
 	@echo "make bench   time the kernels beside dynamax and hmmlearn"
+	@echo "make book    build the documentation into site/"
 	@echo "make env     only create .venv and install everything"
 
 env: $(ALL)
@@ -36,6 +37,9 @@ types: $(ALL)
 bench: $(ALL)
 	$(BIN)/python benchmarks/discrete.py
 
+book: $(ALL)
+	$(BIN)/mkdocs build --strict
+
 $(CORE): pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e .
@@ -43,7 +47,7 @@ $(CORE): pyproject.toml constraints.txt | $(BIN)/python
 
 $(ALL): pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[test,peers,notebooks]"
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[test,peers,notebooks,book]"
 	# The oracle of the benchmark's metrics asks for a pandas of 2021, which it does not need.
 	$(BIN)/python -m pip install --quiet --no-deps nlb_tools==0.0.4
 	touch $(CORE) $@
