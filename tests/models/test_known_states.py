@@ -15,7 +15,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 import latentgate as lg
 from latentgate.inference.numpyro_model import potential
 from latentgate.models.distributions import Dirichlet
-from latentgate.models.patterns import SimplexRows, contrasts
+from latentgate.models.patterns import contrasts
+from latentgate.models.simplex_rows import SimplexRows
 from latentgate.models.specification import from_specification, to_specification
 from latentgate.models.unconstrained import unconstrain
 

@@ -17,7 +17,9 @@ from numpyro.distributions import biject_to
 
 from latentgate.models.base import log_prior, with_shape
 from latentgate.models.distributions import Gamma
-from latentgate.models.patterns import OnEntries, Pattern, SimplexRows, contrasts, references
+from latentgate.models.on_entries import OnEntries
+from latentgate.models.patterns import Pattern, contrasts, references
+from latentgate.models.simplex_rows import SimplexRows
 from latentgate.models.unconstrained import constrain, unconstrain
 
 EDGES = np.array([[False, True, False], [True, False, True]])

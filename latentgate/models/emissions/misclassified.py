@@ -17,7 +17,9 @@ from latentgate.kernels import safe_log
 from ..base import Params, Prior, with_shape
 from ..distributions import dirichlet_mode, numbers_of
 from ..newton import fits_newton, newton_rows, value_and_derivatives, weighted_gram
-from ..patterns import OnEntries, SimplexRows, contrasts, references
+from ..on_entries import OnEntries
+from ..patterns import contrasts, references
+from ..simplex_rows import SimplexRows
 from .base import Emission
 from .checks import at_least, check_categories, prior_or, refuse_idle_prior
 from .known_state import sequence_name

@@ -16,7 +16,8 @@ from latentgate.data import Sequences
 
 from ..base import Params, Prior
 from ..emissions.checks import at_least, prior_or
-from ..patterns import OnEntries, Pattern
+from ..on_entries import OnEntries
+from ..patterns import Pattern
 from .base import Generator
 from .free import Free
 

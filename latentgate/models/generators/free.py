@@ -10,7 +10,7 @@ from jax import Array
 from ..base import Params, Prior
 from ..distributions import numbers_of
 from ..emissions.checks import positive, prior_or
-from ..patterns import OnEntries
+from ..on_entries import OnEntries
 from .base import Generator, Graph, graph_mask, graph_of, rough_rates, weak_rate_prior
 
 

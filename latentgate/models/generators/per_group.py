@@ -12,7 +12,7 @@ from latentgate.data import Sequences
 
 from ..base import Params, Prior, split_keys
 from ..emissions.checks import at_least, prior_or
-from ..patterns import OnEntries
+from ..on_entries import OnEntries
 from .base import Generator
 from .free import Free
 

@@ -12,7 +12,7 @@ from latentgate.kernels.generators import reversible
 from ..base import Params, Prior
 from ..distributions import Dirichlet
 from ..emissions.checks import positive, prior_or
-from ..patterns import OnEntries
+from ..on_entries import OnEntries
 from .base import Generator, Graph, graph_mask, graph_of, rough_rates, weak_rate_prior
 
 
