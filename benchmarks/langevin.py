@@ -29,7 +29,7 @@ from lorenz import RIDGES, chosen, mapped, smoothed
 
 import latentgate as lg
 from latentgate.data.sequences import take
-from latentgate.inference.amortised import _epoch, _Run
+from latentgate.inference.amortised import Training, epoch
 from latentgate.metrics import co_smoothing_bits_per_spike, r_squared
 from latentgate.studies.baselines import SmoothingGLM
 from latentgate.studies.co_smoothing import hidden
@@ -162,13 +162,13 @@ def cost(data: lg.Sequences, options: argparse.Namespace) -> None:
         ):
             engine = lg.AmortisedSVI(max_epochs=100)
             batch = min(64, train.num_sequences)
-            run = _Run(engine, batch, train.num_sequences, train.num_sequences // batch)
+            run = Training(engine, batch, train.num_sequences, train.num_sequences // batch)
             model = method.model(train.num_features).suited_to(plain)
             state = run.start(model, model.initialize(jax.random.key(0), plain), jax.random.key(1))
             times = []
             for _ in range(3 if options.quick else 9):
                 begin = time.perf_counter()
-                state, _ = jax.block_until_ready(_epoch(run, model, plain, None, state))
+                state, _ = jax.block_until_ready(epoch(run, model, plain, None, state))
                 times.append(time.perf_counter() - begin)
             low, median, high = np.quantile(times[1:], [0.25, 0.5, 0.75])
             print(f"| {title} | {times[0] - median:.1f} | {median:.3f} | {low:.3f}, {high:.3f} |", flush=True)

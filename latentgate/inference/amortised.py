@@ -13,8 +13,8 @@ from jax import Array
 
 from latentgate.data import Sequences
 from latentgate.data.sequences import take
-from latentgate.models import LangevinFlow
-from latentgate.models.base import Model, Params, without_prefix
+from latentgate.models.base import Model, Params
+from latentgate.models.noise_space import NoiseSpaceModel
 from latentgate.models.unconstrained import constrain, unconstrain
 
 from .blocks import Block, run_in_blocks
@@ -99,7 +99,7 @@ class AmortisedSVI(Engine):
 
     def check_model(self, model: Model) -> None:
         """See `Engine.check_model`: models with a guide alone."""
-        if not isinstance(model, LangevinFlow):
+        if not isinstance(model, NoiseSpaceModel):
             raise TypeError(f"engine: found AmortisedSVI with {type(model).__name__}, whose latents are integrated out; use lg.EM(), lg.MAP() or lg.SVI().")
 
     def fit(self, task: Task) -> Fit:
@@ -118,7 +118,7 @@ class AmortisedSVI(Engine):
             )
         for_start, for_run = jax.random.split(jax.random.fold_in(jax.random.key(task.seed), 3))
         start = model.initialize(for_start, task.data) if task.start is None else task.start
-        run = _Run(self, batch, training.num_sequences, training.num_sequences // batch)
+        run = Training(self, batch, training.num_sequences, training.num_sequences // batch)
         state = run.start(model, start, for_run)
         training, validation = jax.device_put((training, validation))
 
@@ -130,7 +130,7 @@ class AmortisedSVI(Engine):
 
         ran = run_in_blocks(
             "AmortisedSVI",
-            lambda state, _: _epoch(run, model, training, validation, state),
+            lambda state, _: epoch(run, model, training, validation, state),
             state,
             self.max_epochs,
             1,
@@ -188,7 +188,7 @@ class _State(NamedTuple):
     key: Array
 
 
-class _Run:
+class Training:
     """How a training goes; two that go alike are equal, so that what was compiled for one seed serves the others."""
 
     def __init__(self, engine: AmortisedSVI, batch: int, num_sequences: int, batches: int):
@@ -201,7 +201,7 @@ class _Run:
         self.optimiser = optax.apply_if_finite(optax.chain(optax.clip_by_global_norm(_LARGEST_NORM), optax.adam(schedule)), max_consecutive_errors=10 * batches)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Run) and self._identity == other._identity
+        return isinstance(other, Training) and self._identity == other._identity
 
     def __hash__(self) -> int:
         return hash(self._identity)
@@ -210,12 +210,13 @@ class _Run:
     def _identity(self) -> tuple[str, int, int, int]:
         return self.engine.identity, self.batch, self.num_sequences, self.batches
 
-    def start(self, model: LangevinFlow, params: Params, key: Array) -> _State:
+    def start(self, model: NoiseSpaceModel, params: Params, key: Array) -> _State:
+        """What the first epoch begins with."""
         # Of a fixed type, not one that JAX would still adapt: the first epoch would be compiled twice.
         free = {name: jnp.asarray(value, value.dtype) for name, value in unconstrain(model.priors(), params).items()}
         return _State(free, self.optimiser.init(free), free, jnp.array(-jnp.inf), jnp.zeros((), jnp.int32), key)
 
-    def loss(self, free: Params, model: LangevinFlow, data: Sequences, key: Array, weight: Array) -> tuple[Array, tuple[Array, Array]]:
+    def loss(self, free: Params, model: NoiseSpaceModel, data: Sequences, key: Array, weight: Array) -> tuple[Array, tuple[Array, Array]]:
         """Minus the log-joint bound per step and sequence, its two parts beside it."""
         for_coins, for_paths = jax.random.split(key)
         params = _natural(model, free)
@@ -232,7 +233,8 @@ class _Run:
         prior = model.log_prior(params) / (steps * (self.num_sequences / self.batch))
         return -(likelihood - weight * self.engine.divergence_weight * divergence + prior), (likelihood - divergence, divergence)
 
-    def step(self, model: LangevinFlow, training: Sequences, weight: Array, carry: Any, chosen: Array) -> Any:
+    def step(self, model: NoiseSpaceModel, training: Sequences, weight: Array, carry: Any, chosen: Array) -> Any:
+        """One minibatch: the indices of its sequences are `chosen`."""
         free, state, key = carry
         key, own = jax.random.split(key)
         gradient, parts = jax.grad(self.loss, has_aux=True)(free, model, take(training, chosen), own, weight)
@@ -241,7 +243,8 @@ class _Run:
 
 
 @eqx.filter_jit
-def _epoch(run: _Run, model: LangevinFlow, training: Sequences, validation: Sequences | None, state: _State) -> tuple[_State, dict[str, Array]]:
+def epoch(run: Training, model: NoiseSpaceModel, training: Sequences, validation: Sequences | None, state: _State) -> tuple[_State, dict[str, Array]]:
+    """One pass over the training sequences, and the score of the validation sequences after it."""
     key, for_order = jax.random.split(state.key)
     order = jax.random.permutation(for_order, run.num_sequences)[: run.batches * run.batch].reshape(run.batches, run.batch)
     weight = jnp.minimum((state.epoch + 1.0) / (run.engine.warm_up + 1.0), 1.0)
@@ -265,34 +268,12 @@ def _mean_of_finite(values: Array) -> Array:
     return jnp.nanmean(jnp.where(jnp.isfinite(values), values, jnp.nan))
 
 
-def held_out_score(model: LangevinFlow, params: Params, training: Sequences, validation: Sequences) -> Array:
-    """Gain over constant signals in predicting the quarter of the validation data that the guide is not shown: bits per spike, or nats a signal.
-
-    Args:
-        model: the structure.
-        params: parameters.
-        training: sequences whose means are the constants.
-        validation: sequences to predict in; the quarter is the same at every call.
-    """
+def held_out_score(model: NoiseSpaceModel, params: Params, training: Sequences, validation: Sequences) -> Array:
+    """Gain over constant signals in predicting a quarter of the validation data, the same at every call: see `NoiseSpaceModel.held_out_gain`."""
     for_coins, for_paths = jax.random.split(jax.random.key(0))
-    values, observed = jnp.asarray(validation.values), jnp.asarray(validation.observed)
-    hidden = jax.random.bernoulli(for_coins, _HIDDEN, values.shape) | ~model.guide.readable()
-    weight = (hidden & observed).astype(values.dtype)
-    readout = without_prefix("emission", params)
-    law, states = model.noise_law(params, validation, ~hidden)
-
-    def log_probs(key: Array) -> Array:
-        paths = model.paths(params, validation, law, states, key)
-        predictor = model.readout.predictor(readout, paths.positions, paths.velocities)
-        return model.readout.log_prob(readout, values, jnp.swapaxes(predictor, 0, 1))
-
-    predicted = jax.nn.logsumexp(jax.lax.map(log_probs, jax.random.split(for_paths, _PREDICTING_DRAWS)), axis=0) - jnp.log(_PREDICTING_DRAWS)
-    known = jnp.asarray(training.observed)
-    total, count = jnp.where(known, jnp.asarray(training.values), 0.0).sum((0, 1)), known.sum((0, 1))
-    constant = model.readout.initialize_offset(total, count, training)
-    gain = (weight * (predicted - model.readout.log_prob(constant, values, constant["bias"]))).sum()
-    return gain / model.readout.unit((weight * values).sum(), weight.sum())
+    hidden = jax.random.bernoulli(for_coins, _HIDDEN, jnp.shape(validation.values)) | ~model.guide.readable()
+    return model.held_out_gain(params, training, validation, hidden, for_paths, _PREDICTING_DRAWS)
 
 
-def _natural(model: LangevinFlow, free: Params) -> Params:
+def _natural(model: NoiseSpaceModel, free: Params) -> Params:
     return constrain(model.priors(), free)

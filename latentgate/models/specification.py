@@ -1,4 +1,4 @@
-"""Models as plain data, so that a saved fit holds no code: {"class": name, field: value, ...} of known classes only."""
+"""Models as plain data, so that a saved fit holds no code: {"class": name, field: value, ...} of classes that are there already."""
 
 from __future__ import annotations
 
@@ -50,14 +50,17 @@ def from_specification(value: Any) -> Any:
     """The inverse of `to_specification`.
 
     Raises:
-        ValueError: if a class or distribution is not one that latentgate knows.
+        ValueError: if a class is neither one of latentgate nor of a module that has been imported, or a distribution not one of numpyro.
     """
     if isinstance(value, list) or not isinstance(value, dict):
         return value
     if "class" in value:
         known = _classes()
         if value["class"] not in known:
-            raise ValueError(f"model class: found {value['class']!r}, expected one of {', '.join(sorted(known))}.")
+            raise ValueError(
+                f"model class: found {value['class']!r}, which is not known here. Import the module that defines it before you load the file; "
+                f"latentgate itself knows {', '.join(sorted(name for name, cls in known.items() if cls.__module__.startswith('latentgate.')))}."
+            )
         fields = {name: from_specification(entry) for name, entry in value["fields"].items()}
         return _restore(known[value["class"]], fields)
     if "independent" in value:
@@ -100,17 +103,16 @@ def _support_name(support: Any) -> str:
     raise TypeError(f"cannot save a flat prior on {support!r}: only flat priors on the reals and on positive numbers can be written to a file.")
 
 
-# Families whose classes are named alike: experts and emissions are both Poisson.
-_QUALIFIED = ("gates", "experts", "potentials")
-
-
 def _name_of(cls: type) -> str:
-    """Name of a class in files: its own, with the family before it where that is needed to tell it from others."""
-    module = cls.__module__.split(".")
-    family = next((part for part in module if part in _QUALIFIED), None)
-    if family is None and cls.__name__ == "MixtureOfExperts" and "emissions" in module:
-        family = "emissions"
-    return cls.__name__ if family is None else f"{family}.{cls.__name__}"
+    """Name of a class in files: its own, with its family before it ("emissions.Poisson"), since experts and emissions are both Poisson.
+
+    A class of somebody else's has the name of its module before it.
+    """
+    package, _, module = cls.__module__.partition(".models.")
+    if package != "latentgate":
+        return f"{cls.__module__}.{cls.__qualname__}"
+    family, _, inner = module.partition(".")
+    return f"{family}.{cls.__name__}" if inner else cls.__name__
 
 
 def _classes() -> dict[str, type]:
@@ -126,7 +128,6 @@ def _classes() -> dict[str, type]:
     found["Mixture"] = Mixture
     while pending:
         for cls in pending.pop().__subclasses__():
-            if cls.__module__.startswith("latentgate."):
-                found[_name_of(cls)] = cls
-                pending.append(cls)
+            found[_name_of(cls)] = cls
+            pending.append(cls)
     return found

@@ -16,7 +16,8 @@ from latentgate.kernels import GaussianSmoothed
 from ..base import Params, without_prefix
 
 if TYPE_CHECKING:
-    from .flow import Bound, LangevinFlow, Paths
+    from ..noise_space import Bound
+    from .flow import LangevinFlow, Paths
 
 # Draws of the guide that averages are taken over, and the seed of those that no caller has a key for: the same data give the same answer.
 DRAWS = 32
@@ -97,3 +98,23 @@ def simulated(model: LangevinFlow, key: Array, params: Params, data: Sequences) 
     readout = without_prefix("emission", params)
     values = model.readout.sample(for_values, readout, model.readout.predictor(readout, positions, velocities))
     return jnp.swapaxes(values, 0, 1), jnp.swapaxes(jnp.concatenate([positions, velocities], -1), 0, 1)
+
+
+def held_out_gain(model: LangevinFlow, params: Params, training: Sequences, data: Sequences, hidden: Array, key: Array, num_draws: int) -> Array:
+    """See `NoiseSpaceModel.held_out_gain`."""
+    values = jnp.asarray(data.values)
+    weight = (hidden & jnp.asarray(data.observed)).astype(values.dtype)
+    readout = without_prefix("emission", params)
+    law, states = model.noise_law(params, data, ~hidden)
+
+    def log_probs(key: Array) -> Array:
+        paths = model.paths(params, data, law, states, key)
+        predictor = model.readout.predictor(readout, paths.positions, paths.velocities)
+        return model.readout.log_prob(readout, values, jnp.swapaxes(predictor, 0, 1))
+
+    predicted = jax.nn.logsumexp(jax.lax.map(log_probs, jax.random.split(key, num_draws)), axis=0) - jnp.log(num_draws)
+    known = jnp.asarray(training.observed)
+    total, count = jnp.where(known, jnp.asarray(training.values), 0.0).sum((0, 1)), known.sum((0, 1))
+    constant = model.readout.initialize_offset(total, count, training)
+    gain = (weight * (predicted - model.readout.log_prob(constant, values, constant["bias"]))).sum()
+    return gain / model.readout.unit((weight * values).sum(), weight.sum())

@@ -19,6 +19,7 @@ from ..base import Model, Params, Part, Prior, split_keys, with_prefix, without_
 from ..emissions.base import check_inputs
 from ..emissions.checks import at_least, positive
 from ..guides import Guide, NoiseLaw, Recurrent
+from ..noise_space import Bound, NoiseSpaceModel
 from ..potentials import Network, Potential
 from . import answers
 from .readout import NormalReadout, PoissonReadout, Readout
@@ -29,18 +30,6 @@ MOTIONS = ("langevin", "white noise")
 LINKS = ("exp", "softplus")
 # Typical squared velocity and friction of latents of order one that move within ten steps or so.
 _TEMPERATURE, _FRICTION = 0.03, 0.2
-
-
-class Bound(NamedTuple):
-    """The two parts of the evidence lower bound, log_likelihood - divergence.
-
-    Attributes:
-        log_likelihood: of the observations given a path drawn from the guide, averaged over draws, [sequence].
-        divergence: of the guide from the prior, [sequence].
-    """
-
-    log_likelihood: Array
-    divergence: Array
 
 
 class Paths(NamedTuple):
@@ -58,7 +47,7 @@ class Paths(NamedTuple):
     divergence: Array
 
 
-class LangevinFlow(Model):
+class LangevinFlow(NoiseSpaceModel):
     """Latents that move as underdamped Langevin particles in a learned potential, read by neurons.
 
     dz = v dt,  dv = -∇U(z) dt + B u dt - γ v dt + √(2 γ τ) dW,  y_n ~ Poisson(σ(C z + D v + d)_n), with time in units of steps. A path is a deterministic
@@ -145,11 +134,6 @@ class LangevinFlow(Model):
         """Columns of the data."""
         return self.readout.num_signals
 
-    @property
-    def approximate(self) -> bool:
-        """True: the log-likelihood is a lower bound."""
-        return True
-
     def _parts(self) -> dict[str, Part]:
         parts: dict[str, Part] = {"potential": self.potential, "emission": self.readout, "guide": self.guide}
         return parts if self.states is None else parts | {"states": self.states}
@@ -231,16 +215,7 @@ class LangevinFlow(Model):
         return {name: params[name] for name in self.dims()}
 
     def bound(self, params: Params, data: Sequences, key: Array, *, shown: Array | None = None, weights: Array | None = None, num_draws: int = 1) -> Bound:
-        """The evidence lower bound of each sequence, in two parts.
-
-        Args:
-            params: parameters, those of the guide included.
-            data: sequences.
-            key: of the draws.
-            shown: bool, which observations the guide may read, [sequence, time, neuron]; all if None.
-            weights: of every observation in the log-likelihood, [sequence, time, neuron]; one where observed if None.
-            num_draws: paths drawn a sequence.
-        """
+        """See `NoiseSpaceModel.bound`."""
         signals = jnp.swapaxes(jnp.asarray(data.values), 0, 1)
         weight = jnp.swapaxes(jnp.asarray(data.observed if weights is None else weights), 0, 1)
         readout = without_prefix("emission", params)
@@ -254,6 +229,10 @@ class LangevinFlow(Model):
 
         drawn = jax.lax.map(one, jax.random.split(key, num_draws)) if num_draws > 1 else jax.tree.map(lambda leaf: leaf[None], one(key))
         return Bound(*(part.mean(0) for part in drawn))
+
+    def held_out_gain(self, params: Params, training: Sequences, data: Sequences, hidden: Array, key: Array, num_draws: int) -> Array:
+        """See `NoiseSpaceModel.held_out_gain`."""
+        return answers.held_out_gain(self, params, training, data, hidden, key, num_draws)
 
     def log_likelihood(self, params: Params, data: Sequences) -> Array:
         """The evidence lower bound of each sequence, averaged over draws that are the same at every call, [sequence]."""
