@@ -16,6 +16,7 @@ import numpy as np
 
 import latentgate
 from latentgate.data import Sequences
+from latentgate.files import replaced_in_one_step
 from latentgate.models.base import Model
 
 _IDENTITY = "run.json"
@@ -159,12 +160,8 @@ def _write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
 
 
 def _write(path: Path, content: bytes) -> None:
-    partial = path.with_name(path.name + ".partial")
-    with open(partial, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    with replaced_in_one_step(path) as partial:
+        partial.write_bytes(content)
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:

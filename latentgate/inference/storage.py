@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from latentgate.files import read_netcdf, replaced_in_one_step
 from latentgate.models.specification import from_specification, to_specification
 
 from .outcomes import Outcome
@@ -61,24 +62,15 @@ def to_dataset(fit: Fit) -> xr.Dataset:
 def save(fit: Fit, path: str | os.PathLike[str]) -> Path:
     """See `Fit.save`."""
     path = Path(path)
-    partial = path.with_name(path.name + ".partial")
-    to_dataset(fit).to_netcdf(partial, engine="netcdf4")
-    os.replace(partial, path)
+    with replaced_in_one_step(path) as partial:
+        to_dataset(fit).to_netcdf(partial, engine="netcdf4")
     return path
 
 
 def load(cls: type[Fit], path: str | os.PathLike[str]) -> Fit:
     """See `Fit.load`."""
     path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"path: found no file {str(path)!r}, expected a fit written by Fit.save.")
-    try:
-        with xr.open_dataset(path, engine="netcdf4") as opened:
-            stored = opened.load()
-    except (OSError, KeyError, ValueError, RuntimeError) as error:
-        raise ValueError(f"path: {str(path)!r} cannot be read as netCDF; it is truncated or not a fit. ({error})") from error
-    if stored.attrs.get("format") != FORMAT:
-        raise ValueError(f"path: {str(path)!r} has format {stored.attrs.get('format')!r}, expected {FORMAT!r} written by Fit.save.")
+    stored = read_netcdf(path, "fit", "Fit.save", FORMAT)
     try:
         return _from_dataset(cls, stored)
     except (KeyError, TypeError, IndexError, json.JSONDecodeError) as error:

@@ -113,6 +113,22 @@ class Part(eqx.Module):
         return {name: params[name] for name in self.dims()}
 
 
+class WithoutParameters(Part):
+    """A part that has nothing to learn."""
+
+    def priors(self, num_states: int) -> dict[str, Prior]:
+        """None."""
+        return {}
+
+    def dims(self) -> dict[str, tuple[str, ...]]:
+        """None."""
+        return {}
+
+    def initialize(self, key: Array, data: Sequences, num_states: int) -> Params:
+        """Nothing."""
+        return {}
+
+
 class Model(eqx.Module):
     """What can be fitted and asked: structure, priors and questions about latents, however the answers are found."""
 

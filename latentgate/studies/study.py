@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from latentgate.files import read_netcdf, replaced_in_one_step
+
 from .slopes import fit_line
 
 if TYPE_CHECKING:
@@ -127,7 +129,8 @@ class Study:
         """Writes the results to a netCDF file."""
         path = Path(path)
         stored = self.results.assign_attrs(format=FORMAT, window=json.dumps(self.window))
-        stored.to_netcdf(path, engine="netcdf4")
+        with replaced_in_one_step(path) as partial:
+            stored.to_netcdf(partial, engine="netcdf4")
         return path
 
     @classmethod
@@ -138,16 +141,7 @@ class Study:
             FileNotFoundError: if there is no such file.
             ValueError: if it is not a study, or is damaged.
         """
-        path = Path(path)
-        if not path.exists():
-            raise FileNotFoundError(f"path: found no file {str(path)!r}, expected a study written by Study.save.")
-        try:
-            with xr.open_dataset(path, engine="netcdf4") as opened:
-                stored = opened.load()
-        except (OSError, KeyError, ValueError, RuntimeError) as error:
-            raise ValueError(f"path: {str(path)!r} cannot be read as netCDF; it is truncated or not a study. ({error})") from error
-        if stored.attrs.get("format") != FORMAT:
-            raise ValueError(f"path: {str(path)!r} has format {stored.attrs.get('format')!r}, expected {FORMAT!r} written by Study.save.")
+        stored = read_netcdf(Path(path), "study", "Study.save", FORMAT)
         attributes = {name: value for name, value in stored.attrs.items() if name not in ("format", "window")}
         low, high = json.loads(stored.attrs["window"])
         stored.attrs = attributes

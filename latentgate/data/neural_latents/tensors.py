@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from latentgate.data.neural_latents.recipes import RECIPES
+from latentgate.files import replaced_in_one_step
 
 RATES = (
     "train_rates_heldin",
@@ -97,20 +97,11 @@ def write_submission(path: str | os.PathLike[str], name: str, rates: Mapping[str
     arrays = _checked(rates)
     groups = read_groups(path) if path.exists() else {}
     groups[name] = arrays
-    handle, partial = tempfile.mkstemp(dir=path.absolute().parent, prefix=f".{path.stem}-", suffix=".h5")
-    os.close(handle)
-    try:
-        with hdf5().File(partial, "w") as file:
-            for group, content in groups.items():
-                place = file if group == "" else file.create_group(group)
-                for key, array in content.items():
-                    place.create_dataset(key, data=array, compression="gzip" if np.ndim(array) else None)
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(partial, 0o666 & ~mask)
-        os.replace(partial, path)
-    finally:
-        Path(partial).unlink(missing_ok=True)
+    with replaced_in_one_step(path) as partial, hdf5().File(partial, "w") as file:
+        for group, content in groups.items():
+            place = file if group == "" else file.create_group(group)
+            for key, array in content.items():
+                place.create_dataset(key, data=array, compression="gzip" if np.ndim(array) else None)
     return path
 
 

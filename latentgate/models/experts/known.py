@@ -12,7 +12,7 @@ from jax import Array
 
 from latentgate.data import Sequences
 
-from ..base import Params, Prior
+from ..base import Params, WithoutParameters
 from ..distributions import mended
 from ..emissions.base import check_inputs
 from ..emissions.checks import at_least
@@ -20,7 +20,7 @@ from ..sized import sized_by_inputs
 from .base import Experts
 
 
-class Known(Experts):
+class Known(WithoutParameters, Experts):
     """One expert without parameters: a background law, the known component of a contaminated mixture. `Several` sets it beside others.
 
     Args:
@@ -90,14 +90,6 @@ class Known(Experts):
         """The same expert for as many inputs as the data have."""
         return self if self.inputs is None else sized_by_inputs(self, data)
 
-    def priors(self, num_states: int) -> dict[str, Prior]:
-        """None; see `Part.priors`."""
-        return {}
-
-    def dims(self) -> dict[str, tuple[str, ...]]:
-        """See `Part.dims`."""
-        return {}
-
     def _law_at(self, inputs: Array | None) -> dist.Distribution:
         return self.law if self.inputs is None else self.law(inputs)
 
@@ -135,10 +127,6 @@ class Known(Experts):
     def _events(self, data: Sequences, law: dist.Distribution) -> Array:
         values = jnp.asarray(data.values)
         return values if law.event_shape else values[..., 0]
-
-    def initialize(self, key: Array, data: Sequences, num_states: int) -> Params:
-        """Nothing to start from; see `Part.initialize`."""
-        return {}
 
     def log_likelihood(self, params: Params, data: Sequences) -> Array:
         """See `Emission.log_likelihood`."""

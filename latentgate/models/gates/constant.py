@@ -22,7 +22,25 @@ _MIX = ((16, 0x85EBCA6B), (13, 0xC2B2AE35), (16, 1))
 _STRIDE = 0x9E3779B9
 
 
-class Fixed(Gate):
+class _Settled(Gate):
+    """A gate with nothing to learn, made for a number of experts."""
+
+    def priors(self, num_states: int) -> dict[str, Prior]:
+        """None."""
+        self.check_experts(num_states)
+        return {}
+
+    def dims(self) -> dict[str, tuple[str, ...]]:
+        """None."""
+        return {}
+
+    def initialize(self, key: Array, data: Sequences, num_states: int) -> Params:
+        """Nothing."""
+        self.check_experts(num_states)
+        return {}
+
+
+class Fixed(_Settled):
     """Weights that are given and depend on nothing. No parameters.
 
     Args:
@@ -61,26 +79,12 @@ class Fixed(Gate):
         if len(self.probs) != num_experts:
             raise ValueError(f"probs: found {len(self.probs)} numbers, expected one for each of {num_experts} experts.")
 
-    def priors(self, num_states: int) -> dict[str, Prior]:
-        """None."""
-        self.check_experts(num_states)
-        return {}
-
-    def dims(self) -> dict[str, tuple[str, ...]]:
-        """None."""
-        return {}
-
-    def initialize(self, key: Array, data: Sequences, num_states: int) -> Params:
-        """Nothing."""
-        self.check_experts(num_states)
-        return {}
-
     def log_weights(self, params: Params, inputs: Array) -> Array:
         """See `Gate.log_weights`."""
         return jnp.broadcast_to(jnp.log(jnp.asarray(self.probs, inputs.dtype)), (*inputs.shape[:-1], len(self.probs)))
 
 
-class Random(Gate):
+class Random(_Settled):
     """Experts drawn blindly: equal weights for `num_selected` experts that a hash of the inputs picks (hash layers; with two, THOR 2022). No parameters.
 
     The same inputs always pick the same experts, so it is a conditional law like any other, with nothing to estimate.
@@ -125,20 +129,6 @@ class Random(Gate):
         """See `Gate.check_experts`."""
         if num_experts != self.num_experts:
             raise ValueError(f"num_experts: found {self.num_experts} in the gate, expected {num_experts}, the number of experts.")
-
-    def priors(self, num_states: int) -> dict[str, Prior]:
-        """None."""
-        self.check_experts(num_states)
-        return {}
-
-    def dims(self) -> dict[str, tuple[str, ...]]:
-        """None."""
-        return {}
-
-    def initialize(self, key: Array, data: Sequences, num_states: int) -> Params:
-        """Nothing."""
-        self.check_experts(num_states)
-        return {}
 
     def log_weights(self, params: Params, inputs: Array) -> Array:
         """See `Gate.log_weights`."""

@@ -7,14 +7,12 @@ from collections.abc import Callable, Mapping
 import jax.numpy as jnp
 from jax import Array
 
-from latentgate.data import Sequences
-
-from ..base import Params, Prior
+from ..base import Params, WithoutParameters
 from ..emissions.checks import at_least
 from .base import Potential, Rows
 
 
-class KnownForce(Potential):
+class KnownForce(WithoutParameters, Potential):
     """A force from the user: physics that is known, beside what is learned. No parameters.
 
     `Gated(lg.gates.Softmax("latents"), (KnownForce(...), Network()))` learns where the known law holds; with a gate that reads inputs, when. The force need not
@@ -64,18 +62,6 @@ class KnownForce(Potential):
     def conservative(self) -> bool:
         """See `Potential.conservative`."""
         return self.known_energy is not None
-
-    def priors(self, num_states: int) -> dict[str, Prior]:
-        """None; see `Part.priors`."""
-        return {}
-
-    def dims(self) -> dict[str, tuple[str, ...]]:
-        """None; see `Part.dims`."""
-        return {}
-
-    def initialize(self, key: Array, data: Sequences, num_states: int) -> Params:
-        """Nothing; see `Part.initialize`."""
-        return {}
 
     def energy(self, params: Params, positions: Array, rows: Rows) -> Array:
         """See `Potential.energy`.

@@ -5,13 +5,11 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jax import Array
 
-from latentgate.data import Sequences
-
-from ..base import Params, Prior
+from ..base import Params, WithoutParameters
 from .base import Potential, Rows
 
 
-class NoForce(Potential):
+class NoForce(WithoutParameters, Potential):
     """U = 0: latents that diffuse with inertia, and nothing pulls them. The control that tells what a potential is worth. No parameters.
 
     Example:
@@ -19,18 +17,6 @@ class NoForce(Potential):
         >>> lg.potentials.NoForce().force({}, jnp.ones(2), {}).tolist()
         [0.0, 0.0]
     """
-
-    def priors(self, num_states: int) -> dict[str, Prior]:
-        """None; see `Part.priors`."""
-        return {}
-
-    def dims(self) -> dict[str, tuple[str, ...]]:
-        """None; see `Part.dims`."""
-        return {}
-
-    def initialize(self, key: Array, data: Sequences, num_states: int) -> Params:
-        """Nothing; see `Part.initialize`."""
-        return {}
 
     def energy(self, params: Params, positions: Array, rows: Rows) -> Array:
         """See `Potential.energy`."""
