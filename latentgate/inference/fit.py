@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,12 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import xarray as xr
-from numpyro.distributions import biject_to
+from numpyro.distributions import Distribution, biject_to
 
 import latentgate.metrics as metrics
 from latentgate.data import Sequences
 from latentgate.kernels import Path as StatePath
-from latentgate.models.base import Model
+from latentgate.models.base import resolve
 
 from . import averaging, storage
 from .alignment import has_states, match_params, permute_states
@@ -98,13 +97,17 @@ class Fit:
     @property
     def num_parameters(self) -> int:
         """Free parameters: each probability vector has one fewer than it has entries; what is zero or tied by the model does not count, nor does a guide."""
-        priors = _resolved_priors(self.model, self.params)
-        return sum(_degrees_of_freedom((name, priors[name]), self.params) for name in self._own)
+        priors = self.priors()
+        return sum(_degrees_of_freedom(priors[name], self.params[name]) for name in self.own_params)
 
     @property
-    def _own(self) -> dict[str, np.ndarray]:
+    def own_params(self) -> dict[str, np.ndarray]:
         """Parameters of the model itself, without those of a guide, which only approximate its posterior."""
         return {name: value for name, value in self.params.items() if not name.startswith("guide.")}
+
+    def priors(self) -> dict[str, Distribution]:
+        """The prior of every parameter, as it is given the parameters that it depends on."""
+        return {name: resolve(prior, self._arrays) for name, prior in self.model.priors().items()}
 
     def log_likelihood(self, data: Sequences, draws: int | None = AVERAGED_DRAWS) -> xr.DataArray:
         """Log-likelihood of each sequence, latents integrated out, dims (sequence); the log of the mean likelihood where there are draws.
@@ -243,47 +246,9 @@ class Fit:
         Where there are draws, one row an entry of a parameter that is not fixed, by `arviz.summary`: mean, standard deviation, interval, R-hat, effective
         sample sizes, Monte Carlo errors; `attrs` then also counts divergences and label switches.
         """
-        attributes: dict[str, Any] = {"engine": self.engine, "outcome": self.outcome.value, "num_parameters": self.num_parameters}
-        if self.posterior is not None:
-            import arviz
+        from .summary import frame
 
-            with np.errstate(invalid="ignore"), warnings.catch_warnings():
-                # R-hat of an entry that never varies is 0 / 0.
-                warnings.simplefilter("ignore", RuntimeWarning)
-                frame = pd.DataFrame(arviz.summary(self.to_arviz(log_likelihood=None)))
-            frame = frame.drop(index=list(self._fixed_entries() & set(frame.index)))
-            frame.attrs.update(attributes)
-            frame.attrs.update(
-                {
-                    "divergences": self.posterior.num_divergences,
-                    "label_switches": int(self.posterior.label_switches.sum()),
-                    "largest_rhat": self.posterior.largest_rhat(),
-                    "smallest_ess": self.posterior.smallest_ess(),
-                    "pareto_k": self.posterior.pareto_k,
-                }
-            )
-            return frame
-        histories = {"log_joint": float(np.nanmax(self.log_joint_history)), "log_likelihood": float(self.log_likelihood_history[-1])}
-        if "initial.probs" not in self.params:
-            fixed = self._fixed_entries()
-            entries = {
-                entry: value for name, array in self._own.items() for index, value in np.ndenumerate(array) if (entry := _entry(name, index)) not in fixed
-            }
-            frame = pd.DataFrame({"value": entries}).rename_axis("parameter")
-            frame.attrs.update(attributes | histories)
-            return frame
-        columns = {"initial_probability": np.asarray(self.params["initial.probs"])}
-        probs = self.params.get("transition.probs")
-        if probs is not None and "transition.weights" not in self.params:
-            stay = np.diagonal(np.asarray(probs))
-            with np.errstate(divide="ignore"):
-                columns["expected_stay_steps"] = 1 / (1 - stay)
-        if data is not None:
-            probabilities = np.asarray(self.smooth(data))
-            columns["occupancy"] = np.nanmean(probabilities.reshape(-1, len(columns["initial_probability"])), 0)
-        frame = pd.DataFrame(columns, index=pd.RangeIndex(len(columns["initial_probability"]), name="state"))
-        frame.attrs.update(attributes | histories)
-        return frame
+        return frame(self, data)
 
     def uncertainty(self, data: Sequences | None = None, of: Literal["posterior", "likelihood"] = "posterior") -> Uncertainty:
         """Standard errors, intervals and flat directions of a point fit from its Hessian: see `latentgate.inference.uncertainty`.
@@ -331,25 +296,10 @@ class Fit:
 
         return to_tree(self, self.data if data is None else data, log_likelihood)
 
-    @property
-    def _how_it_went(self) -> str:
-        if self.posterior is None:
-            last = f"log-joint {np.nanmax(self.log_joint_history):.3f}, log-likelihood {self.log_likelihood_history[-1]:.3f}"
-            return f"{last}, {len(self.log_joint_history)} iterations"
-        drawn = f"{self.posterior.num_chains} x {self.posterior.num_draws} draws, {int(self.posterior.label_switches.sum())} label switches"
-        if len(self.posterior.elbo):
-            pareto_k = "unknown" if self.posterior.pareto_k is None else f"{self.posterior.pareto_k:.2f}"
-            return f"{drawn}, ELBO {self.posterior.elbo[-1]:.1f} after {len(self.posterior.elbo)} iterations, Pareto k {pareto_k}"
-        return (
-            f"{drawn}, {self.posterior.num_divergences} divergences, largest R-hat {self.posterior.largest_rhat():.3f}, "
-            f"smallest effective sample size {self.posterior.smallest_ess():.0f}"
-        )
-
     def __repr__(self) -> str:
-        shapes = ", ".join(f"{name} {tuple(np.shape(value))}" for name, value in self._own.items())
-        return (
-            f"Fit of {type(self.model).__name__} by {self.engine}\n  {self.outcome.value}\n  {self._how_it_went}, {self.num_parameters} parameters\n  {shapes}"
-        )
+        from .summary import text
+
+        return text(self)
 
     def to_xarray(self) -> xr.Dataset:
         """Parameters as labelled arrays, with the histories of every restart and the draws, as `save` writes them."""
@@ -372,11 +322,6 @@ class Fit:
             ValueError: if the file is not a complete fit of this library.
         """
         return storage.load(cls, path)
-
-    def _fixed_entries(self) -> set[str]:
-        """Names of entries that the structure of the model fixes at zero: rates off a graph, say."""
-        patterns = {name: getattr(prior.support, "pattern", None) for name, prior in _resolved_priors(self.model, self.params).items()}
-        return {_entry(name, index) for name, pattern in patterns.items() if pattern is not None for index in map(tuple, np.argwhere(~pattern.mask).tolist())}
 
     @property
     def _arrays(self) -> dict[str, jax.Array]:
@@ -411,20 +356,9 @@ def _spread(draws: dict[str, jax.Array], num_samples: int) -> dict[str, jax.Arra
     return {name: value[index] for name, value in draws.items()}
 
 
-def _resolved_priors(model: Model, params: Mapping) -> dict:
-    from latentgate.models.base import resolve
-
-    return {name: resolve(prior, params) for name, prior in model.priors().items()}
-
-
-def _degrees_of_freedom(prior: tuple[str, Any], params: Mapping[str, np.ndarray]) -> int:
+def _degrees_of_freedom(prior: Distribution, value: np.ndarray) -> int:
     """Unconstrained coordinates of a parameter."""
-    name, distribution = prior
-    return int(np.prod(biject_to(distribution.support).inverse_shape(np.shape(params[name]))))
-
-
-def _entry(name: str, index: tuple[int, ...]) -> str:
-    return f"{name}{list(index) if index else ''}"
+    return int(np.prod(biject_to(prior.support).inverse_shape(np.shape(value))))
 
 
 def _require_no_underflow(log_likelihood: np.ndarray) -> None:
