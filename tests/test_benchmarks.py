@@ -129,9 +129,9 @@ def test_sampling_compares_the_same_gradients(tmp_path):
 
 
 def test_calibration_ranks_quantities_whatever_the_numbering_of_the_states(tmp_path):
-    """Small: three replications by the command, and ranks that do not move when states are renumbered."""
+    """Small: three replications of one case by the command, and ranks that do not move when states are renumbered."""
     path = tmp_path / "calibration.json"
-    printed = run("calibration.py", "--replications", "3", "--short", "--json", str(path))
+    printed = run("calibration.py", "--replications", "3", "--short", "--case", "Poisson HMM", "--json", str(path))
     assert "smallest p" in printed
     for result in json.loads(path.read_text()).values():
         assert all(len(ranks) == 3 and min(ranks) >= 0 and max(ranks) <= 99 for ranks in result["ranks"].values())
