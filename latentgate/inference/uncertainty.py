@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, get_args
 import jax
 import numpy as np
 import xarray as xr
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from latentgate.data import Sequences
 from latentgate.models import StateSpaceModel
@@ -220,7 +220,7 @@ class Uncertainty:
         # The direction in which an entry changes most for its probability; of an elementwise bijection it is the coordinate itself.
         steps = sensitivity @ parts.factor @ parts.factor.T
         spread = np.sqrt(((sensitivity @ parts.factor) ** 2).sum(-1))
-        steps *= np.divide(norm.ppf(0.5 + 0.5 * level), spread, out=np.zeros_like(spread), where=spread > 0)[:, None]
+        steps *= np.divide(ndtri(0.5 + 0.5 * level), spread, out=np.zeros_like(spread), where=spread > 0)[:, None]
         infinite = np.isinf(errors)
         along = (sensitivity[infinite] * parts.unit) @ parts.flat @ parts.flat.T * parts.unit
         largest = np.abs(along).max(1, keepdims=True, initial=0.0)
@@ -244,7 +244,7 @@ class Uncertainty:
             # What is at the boundary has no derivative worth having: the square root of a zero, say.
             used = np.where(self.coordinates.pinned, 0.0, derivative.reshape(-1, derivative.shape[-1]))
             spread = self.decomposition.standard_errors(used @ self._sensitivity).reshape(estimate.shape)
-            reach = norm.ppf(0.5 + 0.5 * level) * spread
+            reach = ndtri(0.5 + 0.5 * level) * spread
             found[name] = {"estimate": estimate, "standard_error": spread, "lower": estimate - reach, "upper": estimate + reach}
         return found
 

@@ -6,7 +6,7 @@ import numbers
 from typing import Any
 
 import numpy as np
-from scipy.stats import chi2, norm
+from scipy.special import chdtri, ndtri
 
 from latentgate.data._checks import as_float_array
 from latentgate.metrics._checks import paired_rows
@@ -52,10 +52,10 @@ def interval_coverage(truth: Any, means: Any, covariances: Any, level: float = 0
         variances = np.diagonal(covariances, axis1=-2, axis2=-1)
         if (variances < 0).any():
             raise ValueError(f"`covariances` has the variance {variances.min()}; expected none below 0.")
-        return (np.abs(errors) <= norm.ppf(0.5 + 0.5 * float(level)) * np.sqrt(variances)).mean(0)
+        return (np.abs(errors) <= ndtri(0.5 + 0.5 * float(level)) * np.sqrt(variances)).mean(0)
     try:
         factors = np.broadcast_to(np.linalg.cholesky(covariances), (steps, size, size))
     except np.linalg.LinAlgError as error:
         raise ValueError("`covariances` holds a matrix that is not positive definite; expected such matrices for joint regions.") from error
     distances = (np.linalg.solve(factors, errors[:, :, None]) ** 2).sum((1, 2))
-    return float((distances <= chi2.ppf(float(level), size)).mean())
+    return float((distances <= chdtri(size, 1.0 - float(level))).mean())
