@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from latentgate.plotting.colours import DIVERGING, EXCITATORY, INHIBITORY, axes_or_new, state_names
+from latentgate.plotting.arguments import plain_array
+from latentgate.plotting.axes import axes_or_new, panels_or_new, whole_ticks
+from latentgate.plotting.colours import DIVERGING, EXCITATORY, INHIBITORY, state_colours, state_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,36 +34,39 @@ def coupling(weights: Any, *, limit: float | None = None, ax: Many[Axes] | None 
         the axes of the states.
 
     Raises:
-        ValueError: for another shape, or another number of axes than states.
+        TypeError: for a fit in place of its weights.
+        ValueError: for another shape, weights that are not finite, a limit that is not positive, or another number of axes than states.
 
     Example:
         >>> import numpy as np
         >>> [axes.get_title() for axes in coupling(np.zeros((2, 5, 5)))]
         ['state 0', 'state 1']
     """
-    weights = np.asarray(weights, float)
+    weights = plain_array(weights, "weights", "fit.model.emission.coupling_weights(fit.params)")
     weights = weights.sum(-1) if weights.ndim == 4 else weights
-    if weights.ndim != 3 or weights.shape[1] != weights.shape[2]:
+    if weights.ndim != 3 or weights.shape[1] != weights.shape[2] or not weights.size:
         raise ValueError(f"weights: found shape {weights.shape}, expected [state, neuron, source] with as many sources as neurons.")
+    if not np.isfinite(weights).all():
+        raise ValueError("weights: found NaN or infinity, expected finite numbers.")
+    if limit is not None and not limit > 0:
+        raise ValueError(f"limit: found {limit!r}, expected a positive weight.")
     num_states, num_neurons = weights.shape[:2]
-    panels = _new_panels(num_states) if ax is None else list(np.ravel(np.asarray(ax, dtype=object)))
-    if len(panels) != num_states:
-        raise ValueError(f"ax: found {len(panels)} axes, expected {num_states}, one a state.")
+    panels = panels_or_new(ax, num_states, "one a state", 1.2 + 2.6 * num_states, 3.0)
     between = weights[:, ~np.eye(num_neurons, dtype=bool)]
     if limit is None:
         limit = float(np.quantile(np.abs(between), _SHOWN_QUANTILE)) if between.size else 0.0
     limit = limit if limit > 0 else 1.0
     image = None
-    for panel, matrix, title in zip(panels, weights, state_names(num_states), strict=True):
+    for panel, matrix, title, colour in zip(panels, weights, state_names(num_states), state_colours(num_states), strict=True):
         hidden = np.ma.masked_array(matrix, np.eye(num_neurons, dtype=bool))
         image = panel.imshow(hidden, cmap=DIVERGING, vmin=-limit, vmax=limit, interpolation="nearest")
         panel.set_facecolor("#D9D9D9")
-        panel.set_title(title)
+        panel.set_title(title, color=colour, fontweight="bold")
         _name_axes(panel, first=panel is panels[0])
     beyond = "both" if np.abs(between).max(initial=0.0) > limit else "neither"
     assert image is not None
     bar = panels[0].figure.colorbar(image, ax=panels, extend=beyond, shrink=0.8, pad=0.02)
-    bar.set_label("weight")
+    bar.set_label("weight per spike")
     return panels
 
 
@@ -75,14 +80,23 @@ def connection_types(type_prior: Any, *, ax: Axes | None = None) -> Axes:
         ax: axes to draw into; None makes a figure.
 
     Raises:
-        ValueError: for another shape.
+        TypeError: for a fit in place of its prior.
+        ValueError: for another shape, or numbers that are no probabilities.
+
+    Example:
+        >>> import numpy as np
+        >>> connection_types(np.full((5, 5, 3), 1 / 3)).get_title()
+        'shared types a⁰'
     """
     from matplotlib.colors import to_rgb
     from matplotlib.patches import Patch
 
-    probabilities = np.asarray(type_prior, float)
+    probabilities = plain_array(type_prior, "type_prior", "fit.params['emission.type_prior']")
     if probabilities.shape[-1:] != (3,) or probabilities.ndim not in (2, 3):
         raise ValueError(f"type_prior: found shape {probabilities.shape}, expected [neuron, source, 3] or [source, 3].")
+    # Single precision, with room for what a fit rounds.
+    if not (np.abs(probabilities.sum(-1) - 1) < 1e-3).all() or (probabilities < 0).any():
+        raise ValueError("type_prior: found rows that do not sum to one, expected probabilities of (inhibitory, none, excitatory).")
     by_sender = probabilities.ndim == 2
     if by_sender:
         probabilities = probabilities[None]
@@ -101,18 +115,9 @@ def connection_types(type_prior: Any, *, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def _new_panels(num_states: int) -> list[Axes]:
-    from matplotlib import pyplot
-
-    _, panels = pyplot.subplots(1, num_states, figsize=(1.2 + 2.6 * num_states, 3.0), layout="constrained", squeeze=False)
-    return list(panels[0])
-
-
 def _name_axes(ax: Axes, first: bool) -> None:
-    from matplotlib.ticker import MaxNLocator
-
     ax.set_xlabel("from neuron")
     ax.set_ylabel("onto neuron" if first else "")
     ax.tick_params(labelsize="small", labelleft=first)
     for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+        whole_ticks(axis)

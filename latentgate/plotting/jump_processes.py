@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from latentgate.plotting.colours import INK, PALE, axes_or_new, bare, state_colours, state_names
+from latentgate.plotting.arguments import checked_names, checked_sequence, checked_sequences, plain_array
+from latentgate.plotting.axes import axes_or_new, bare, legend_above, panels_or_new
+from latentgate.plotting.colours import INK, PALE, state_colours, state_names
+from latentgate.plotting.texts import with_unit
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -33,35 +36,32 @@ def prevalence(counts: xr.Dataset, *, names: Many[str] | None = None, unit: str 
 
     Raises:
         ValueError: for a dataset without `observed` and `expected`, or another number of axes or names than states.
+
+    Example:
+        >>> import xarray as xr
+        >>> shares = {name: (("time", "state"), [[4.0, 0.0], [1.5, 2.5]]) for name in ("observed", "expected")}
+        >>> counts = xr.Dataset(shares | {"at_risk": ("time", [4.0, 4.0])}, coords={"time": [0.0, 1.0]})
+        >>> [axes.get_title() for axes in prevalence(counts, names=["well", "ill"], unit="years")]
+        ['well', 'ill']
     """
-    missing = [name for name in ("observed", "expected", "at_risk") if name not in counts]
+    missing = [name for name in ("observed", "expected", "at_risk") if name not in getattr(counts, "data_vars", ())]
     if missing:
         raise ValueError(f"counts: found no {missing[0]!r}, expected the dataset that latentgate.jump_processes.prevalence returns.")
     num_states = counts.sizes["state"]
-    names = state_names(num_states) if names is None else list(names)
-    panels = _panels(num_states) if ax is None else list(np.ravel(np.asarray(ax, dtype=object)))
-    for what, found in (("names", len(names)), ("ax", len(panels))):
-        if found != num_states:
-            raise ValueError(f"{what}: found {found}, expected {num_states}, one a state.")
+    names = checked_names(names, num_states, "state", state_names(num_states))
+    panels = panels_or_new(ax, num_states, "one a state", 1.0 + 2.2 * num_states, 2.6, share="y")
     at_risk = counts["at_risk"].values
     times = counts["time"].values[at_risk > 0]
     shares = {which: 100 * counts[which].values[at_risk > 0] / at_risk[at_risk > 0, None] for which in ("observed", "expected")}
     for state, (panel, colour) in enumerate(zip(panels, state_colours(num_states), strict=True)):
         panel.step(times, shares["observed"][:, state], where="mid", color=colour, linewidth=2.2, label="observed")
         panel.plot(times, shares["expected"][:, state], color=INK, linewidth=1.2, linestyle=(0, (4, 2)), label="expected")
-        panel.set(title=names[state], ylim=(0, 100), xlim=(times[0], times[-1]), xlabel=_time_label("time", unit))
+        panel.set(title=names[state], ylim=(0, 100), xlim=(times[0], times[-1]), xlabel=with_unit("time", unit))
         panel.tick_params(labelleft=state == 0)
         bare(panel)
     panels[0].set_ylabel("per cent of subjects")
     panels[0].legend(frameon=False, fontsize="small")
     return panels
-
-
-def _panels(num_states: int) -> list[Axes]:
-    from matplotlib import pyplot
-
-    _, panels = pyplot.subplots(1, num_states, figsize=(1.0 + 2.2 * num_states, 2.6), layout="constrained", squeeze=False, sharey=True)
-    return list(panels[0])
 
 
 def jump_paths(
@@ -89,6 +89,7 @@ def jump_paths(
 
     Raises:
         ValueError: without paths, for observations of another length than the sequence, or another number of names than states.
+        IndexError: for a sequence that there is none of.
 
     Example:
         >>> from latentgate.data.jump_processes import flashing_ratchet, simulate_jump_path
@@ -96,14 +97,12 @@ def jump_paths(
         >>> len(jump_paths([path]).lines)
         1
     """
-    if not len(paths):
-        raise ValueError("paths: found none, expected at least one path of the sequence.")
+    if hasattr(paths, "log_joint_history") or not len(paths):
+        raise ValueError("paths: found none, expected at least one path of the sequence, as latentgate.jump_processes.sample_paths draws them.")
     times, seen = _observations(data, sequence, observations)
     visited = [*(int(path.states.max()) for path in paths), *seen[np.isfinite(seen)].astype(int)]
     num_states = max(visited) + 1 if num_states is None else num_states
-    names = state_names(num_states) if names is None else list(names)
-    if len(names) != num_states:
-        raise ValueError(f"names: found {len(names)}, expected {num_states}, one a state.")
+    names = checked_names(names, num_states, "state", state_names(num_states))
     ax = axes_or_new(ax, 7.5, 0.9 + 0.45 * num_states)
     # Each draw a hair aside of the others, so that many on one line look denser than one.
     asides = np.linspace(-0.16, 0.16, len(paths)) if len(paths) > 1 else np.zeros(1)
@@ -117,7 +116,7 @@ def jump_paths(
         ax.scatter(times[known], seen[known], 34, color=colours[seen[known].astype(int)], edgecolor="white", linewidth=0.8, zorder=4, clip_on=False)
     end = max(path.end for path in paths)
     ax.set(xlim=(paths[0].times[0], end), ylim=(-0.5, num_states - 0.5), yticks=range(num_states), yticklabels=names)
-    ax.set_xlabel(_time_label("time", unit))
+    ax.set_xlabel(with_unit("time", unit))
     bare(ax)
     return ax
 
@@ -156,35 +155,40 @@ def smoothed_states(
         ax: axes to draw into; None makes a figure.
 
     Raises:
+        TypeError: for a fit in place of probabilities.
         ValueError: for probabilities of another shape than the data's, data without times, or another number of names than states.
+        IndexError: for a sequence that there is none of.
+
+    Example:
+        >>> import numpy as np
+        >>> import latentgate as lg
+        >>> visits = lg.Sequences.from_arrays([[0.0, 1.0]], times=[[0.0, 2.5]])
+        >>> smoothed_states(np.eye(2)[None], visits, names=["well", "ill"], unit="years").get_xlabel()
+        'time (years)'
     """
-    values = np.asarray(probabilities, float)
+    checked_sequences(data)
+    values = plain_array(probabilities, "probabilities", "fit.smooth(data) of a model with states")
     expected = (data.num_sequences, data.max_length)
     if values.ndim != 3 or values.shape[:2] != expected:
         raise ValueError(f"probabilities: found shape {values.shape}, expected ({expected[0]}, {expected[1]}, number of states).")
     times, length = _times(data, sequence)
     num_states = values.shape[2]
-    names = state_names(num_states) if names is None else list(names)
-    if len(names) != num_states:
-        raise ValueError(f"names: found {len(names)}, expected {num_states}, one a state.")
+    names = checked_names(names, num_states, "state", state_names(num_states))
     ax = axes_or_new(ax, 7.5, 2.2)
     ax.stackplot(times, values[sequence, :length].T, colors=list(state_colours(num_states)), labels=names, linewidth=0)
     shown = times[np.asarray(data.observed)[sequence, :length].any(-1)]
     ax.plot(shown, np.full(len(shown), -0.04), linestyle="none", marker="|", markersize=8, color=INK, clip_on=False, label="observed")
     ax.set(xlim=(times[0], times[-1]), ylim=(0, 1), ylabel="probability")
-    ax.set_xlabel(_time_label("time", unit), labelpad=8)
+    ax.set_xlabel(with_unit("time", unit), labelpad=8)
     ax.tick_params(axis="x", pad=9)
-    ax.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=num_states + 1, frameon=False, fontsize="small", handlelength=1.0)
+    legend_above(ax, num_states + 1, handlelength=1.0)
     bare(ax)
     return ax
 
 
 def _times(data: Sequences, sequence: int) -> tuple[np.ndarray, int]:
+    sequence = checked_sequence(sequence, checked_sequences(data))
     if data.times is None:
         raise ValueError("data: found no times, expected sequences with times; for steps of equal width use states_over_time.")
     length = int(data.lengths[sequence])
     return np.asarray(data.times)[sequence, :length], length
-
-
-def _time_label(text: str, unit: str | None) -> str:
-    return text if unit is None else f"{text} ({unit})"

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from latentgate.plotting.colours import INK, PALE, axes_or_new, bare, state_colours
+from latentgate.plotting.axes import axes_or_new, bare, legend_above
+from latentgate.plotting.colours import INK, PALE, state_colours
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,6 +36,16 @@ def gate_weights(fit: Fit, data: Sequences | None = None, *, column: int | str =
 
     Raises:
         ValueError: for a fit of another model or without data, or an input that does not exist.
+
+    Example:
+        >>> import numpy as np
+        >>> import latentgate as lg
+        >>> x = np.linspace(0, 1, 60)[:, None]
+        >>> data = lg.Sequences.from_arrays([np.abs(x - 0.5)], inputs=[x], input_names=["contrast"])
+        >>> model = lg.MixtureOfExperts(lg.gates.Softmax(), lg.experts.LinearGaussian(2))
+        >>> fit = lg.fit(model, data, lg.EM(restarts=1, max_iterations=3), seed=0, progress=False)
+        >>> gate_weights(fit).get_xlabel()
+        'contrast'
     """
     model, data = _model_and_data(fit, data)
     line = _Line(data, model.gate.inputs, column, at)
@@ -44,7 +55,7 @@ def gate_weights(fit: Fit, data: Sequences | None = None, *, column: int | str =
         ax.plot(line.points, weights[:, expert], color=colour, linewidth=2.0, label=_name(expert))
     ax.plot(line.rows, np.full(len(line.rows), -0.03), "|", color=INK, markersize=5, alpha=min(1.0, 60 / len(line.rows)), zorder=1)
     ax.set(xlabel=line.label, ylabel="weight of the expert", ylim=(-0.06, 1.03), xlim=line.range, yticks=[0, 0.5, 1])
-    _legend(ax, model.num_experts)
+    legend_above(ax)
     bare(ax)
     return ax
 
@@ -63,6 +74,16 @@ def expert_fits(fit: Fit, data: Sequences | None = None, *, column: int | str = 
 
     Raises:
         ValueError: for a fit of another model or without data, several features, or an input that does not exist.
+
+    Example:
+        >>> import numpy as np
+        >>> import latentgate as lg
+        >>> x = np.linspace(0, 1, 60)[:, None]
+        >>> data = lg.Sequences.from_arrays([np.abs(x - 0.5)], inputs=[x], names=["response"])
+        >>> model = lg.MixtureOfExperts(lg.gates.Softmax(), lg.experts.LinearGaussian(2))
+        >>> fit = lg.fit(model, data, lg.EM(restarts=1, max_iterations=3), seed=0, progress=False)
+        >>> expert_fits(fit).get_ylabel()
+        'response'
     """
     model, data = _model_and_data(fit, data)
     if data.num_features != 1:
@@ -95,7 +116,7 @@ def expert_fits(fit: Fit, data: Sequences | None = None, *, column: int | str = 
             if scale is not None:
                 reach = _BAND * scale[expert]
                 ax.fill_between(line.points, mean - reach, mean + reach, where=np.isfinite(strong), color=colour, alpha=0.14, linewidth=0, zorder=1)
-        _legend(ax, model.num_experts)
+        legend_above(ax)
     name = data.names[0] if data.names else "observation"
     ax.set(xlabel=line.label, ylabel=name, xlim=line.range, ylim=limits)
     bare(ax)
@@ -111,7 +132,22 @@ def dendrogram(tree: Dendrogram, *, ax: Axes | None = None) -> Axes:
     Args:
         tree: from `latentgate.mixtures.dendrogram`.
         ax: axes to draw into; None makes a figure.
+
+    Raises:
+        TypeError: for something else than such a tree.
+
+    Example:
+        >>> import numpy as np
+        >>> import latentgate as lg
+        >>> x = np.linspace(0, 1, 60)[:, None]
+        >>> data = lg.Sequences.from_arrays([np.abs(x - 0.5)], inputs=[x])
+        >>> model = lg.MixtureOfExperts(lg.gates.Softmax(), lg.experts.LinearGaussian(3))
+        >>> fit = lg.fit(model, data, lg.EM(restarts=1, max_iterations=3), seed=0, progress=False)
+        >>> dendrogram(lg.mixtures.dendrogram(fit)).get_ylabel()
+        '√height'
     """
+    if not hasattr(tree, "linkage"):
+        raise TypeError(f"tree: found {type(tree).__name__}, expected what latentgate.mixtures.dendrogram(fit) returned.")
     num_experts = len(tree.linkage) + 1
     ax = axes_or_new(ax, 2.6 + 0.7 * num_experts, 3.4)
     labels = tree.members[tree.num_experts]
@@ -197,8 +233,3 @@ def _own(part: str, fit: Fit) -> dict[str, Any]:
 
 def _name(expert: int) -> str:
     return f"expert {expert}"
-
-
-def _legend(ax: Axes, num_experts: int) -> None:
-    """Above the axes, where it covers no data."""
-    ax.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=min(num_experts, 4), frameon=False, fontsize="small", handlelength=1.4, columnspacing=1.2)

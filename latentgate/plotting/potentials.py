@@ -1,4 +1,4 @@
-"""Langevin models on a grid: the potential, tuning curves over it, and paths of single trials."""
+"""Langevin models on a grid: tuning curves over positions, and paths of single trials."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from latentgate.plotting.colours import INK, PALE, axes_or_new, bare, state_colours
+from latentgate.plotting.arguments import checked_label, checked_names, checked_rows, checked_sequences, conditions, evenly, plain_array
+from latentgate.plotting.axes import axes_or_new, bare, legend_above
+from latentgate.plotting.colours import INK, PALE, state_colours
+from latentgate.plotting.means import condition_means
+from latentgate.plotting.texts import number, with_unit
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -15,51 +19,7 @@ if TYPE_CHECKING:
     from latentgate.data import Sequences
 
 _TICKS = (-1.0, -0.5, 0.0, 0.5, 1.0)
-
-
-def potential(
-    grid: Any, heights: Any, band: Any = None, *, absorbing: Many[bool] = (False, False), names: Many[str] | None = None, ax: Axes | None = None
-) -> Axes:
-    """A potential over its grid, or one for each condition, with credible bands.
-
-    Args:
-        grid: positions, [point].
-        heights: Φ, [point] or [condition, point].
-        band: lower and upper limits, each of the shape of `heights`; None for none.
-        absorbing: whether the process ends at the first and at the last point; such an end is marked.
-        names: of the conditions.
-        ax: axes to draw into; None makes a figure.
-
-    Raises:
-        ValueError: for arrays that do not fit the grid, or another number of names than conditions.
-
-    Example:
-        >>> import numpy as np
-        >>> from latentgate import plotting
-        >>> grid = np.linspace(-1, 1, 50)
-        >>> plotting.potential(grid, grid**2).get_ylabel()
-        'potential Φ'
-    """
-    grid, rows = np.asarray(grid, float), np.atleast_2d(np.asarray(heights, float))
-    limits = None if band is None else [np.atleast_2d(np.asarray(limit, float)) for limit in band]
-    for what, found in (("heights", rows), *(() if limits is None else (("band", limit) for limit in limits))):
-        if found.shape != (len(rows), len(grid)):
-            raise ValueError(f"{what}: found shape {found.shape}, expected ({len(rows)}, {len(grid)}), one number at each point of the grid.")
-    if names is not None and len(names) != len(rows):
-        raise ValueError(f"names: found {len(names)}, expected {len(rows)}, one a condition.")
-    ax = axes_or_new(ax, 4.2, 3.0)
-    for index, (row, colour) in enumerate(zip(rows, state_colours(len(rows)), strict=True)):
-        if limits is not None:
-            ax.fill_between(grid, limits[0][index], limits[1][index], color=colour, alpha=0.25, linewidth=0)
-        ax.plot(grid, row, color=colour, linewidth=2.0, label=None if names is None else names[index])
-    for end, position in zip(absorbing, (grid[0], grid[-1]), strict=True):
-        if end:
-            ax.axvline(position, color=INK, linewidth=1.0, linestyle=(0, (2, 2)))
-    if names is not None:
-        ax.legend(frameon=False, fontsize="small")
-    ax.set(xlabel="position x", ylabel="potential Φ", xticks=_TICKS)
-    bare(ax)
-    return ax
+_MOST_PATHS = 40
 
 
 def tuning_curves(grid: Any, rates: Any, *, names: Many[str] | None = None, order: str | None = "peak", unit: str = "Hz", ax: Axes | None = None) -> Axes:
@@ -74,20 +34,28 @@ def tuning_curves(grid: Any, rates: Any, *, names: Many[str] | None = None, orde
         ax: axes to draw into; None makes a figure.
 
     Raises:
-        ValueError: for rates that do not fit the grid or the names, or an unknown order.
+        TypeError: for a fit in place of its rates.
+        ValueError: for rates that do not fit the grid or the names, a grid that is not even, or an unknown order.
+
+    Example:
+        >>> import numpy as np
+        >>> grid = np.linspace(-1, 1, 24)
+        >>> tuning_curves(grid, np.exp(grid[:, None] * [1.0, -2.0]), names=["unit 3", "unit 8"]).get_xlabel()
+        'position x'
     """
-    grid, curves = np.asarray(grid, float), np.asarray(rates, float)
+    grid, curves = plain_array(grid, "grid", "positions, [point]"), plain_array(rates, "rates", "fit.model.tuning_curves(fit.params)")
+    steps = np.diff(grid) if grid.ndim == 1 else np.zeros(0)
+    if not steps.size or not np.allclose(steps, steps.mean(), rtol=1e-3) or not steps.mean() > 0:
+        raise ValueError(f"grid: found shape {grid.shape}, expected evenly spaced positions, [point], increasing.")
     if curves.ndim != 2 or len(curves) != len(grid):
         raise ValueError(f"rates: found shape {curves.shape}, expected ({len(grid)}, number of neurons).")
-    names = [f"neuron {index}" for index in range(curves.shape[1])] if names is None else list(names)
-    if len(names) != curves.shape[1]:
-        raise ValueError(f"names: found {len(names)}, expected {curves.shape[1]}, one a neuron.")
+    names = checked_names(names, curves.shape[1], "neuron", [f"neuron {index}" for index in range(curves.shape[1])])
     if order not in ("peak", None):
         raise ValueError(f"order: found {order!r}, expected 'peak' or None.")
     rows = np.argsort(curves.argmax(0), kind="stable") if order == "peak" else np.arange(curves.shape[1])
     largest = curves.max(0)
     ax = axes_or_new(ax, 4.2, 0.9 + 0.22 * len(rows))
-    step = grid[1] - grid[0]
+    step = steps.mean()
     image = ax.imshow(
         (curves / np.where(largest > 0, largest, 1.0)).T[rows],
         aspect="auto",
@@ -98,7 +66,7 @@ def tuning_curves(grid: Any, rates: Any, *, names: Many[str] | None = None, orde
         interpolation="none",
     )
     for place, neuron in enumerate(rows):
-        ax.text(1.02, place, f"{largest[neuron]:.3g}", transform=ax.get_yaxis_transform(), va="center", fontsize="small", color=INK)
+        ax.text(1.02, place, number(float(largest[neuron]), 3), transform=ax.get_yaxis_transform(), va="center", fontsize="small", color=INK)
     ax.text(1.02, -0.9, unit, transform=ax.get_yaxis_transform(), va="center", fontsize="small", color=INK)
     ax.set(yticks=range(len(rows)), yticklabels=[names[neuron] for neuron in rows], xlabel="position x", xticks=_TICKS)
     ax.tick_params(length=0)
@@ -131,20 +99,30 @@ def position_paths(
         ax: axes to draw into; None makes a figure.
 
     Raises:
+        TypeError: for a fit in place of its paths.
         ValueError: for paths of another shape than the data's, data without times, an unknown label or alignment.
+        IndexError: for sequences that there are none of.
+
+    Example:
+        >>> import numpy as np
+        >>> import latentgate as lg
+        >>> trials = lg.LangevinOnGrid.sequences([np.zeros((20, 3))] * 2, 0.05, labels={"went_right": [True, False]})
+        >>> paths = np.linspace(0, 0.9, 21) * np.array([[1.0], [-1.0]])
+        >>> [text.get_text() for text in position_paths(paths, trials, by="went_right").get_legend().get_texts()]
+        ['went right', 'not went right']
     """
-    values = np.asarray(paths, float)
+    checked_sequences(data)
+    values = plain_array(paths, "paths", "fit.model.decision_variable(fit.params, data)")
     if values.shape != (data.num_sequences, data.max_length):
         raise ValueError(f"paths: found shape {values.shape}, expected ({data.num_sequences}, {data.max_length}), those of the data.")
     if data.times is None:
         raise ValueError("data: found no times, expected sequences with times.")
     if align not in ("start", "end"):
         raise ValueError(f"align: found {align!r}, expected 'start' or 'end'.")
-    if by is not None and by not in data.labels:
-        raise ValueError(f"by: found {by!r}, expected one of the labels {', '.join(map(repr, data.labels)) or '(there are none)'}.")
+    checked_label(by, data)
+    shown = checked_rows(sequences, data, evenly(len(values), _MOST_PATHS))
     lengths = np.asarray(data.lengths)
-    shown = np.unique(np.linspace(0, len(values) - 1, min(len(values), 40)).astype(int)) if sequences is None else np.asarray(sequences, int)
-    kinds, kind = np.unique(np.asarray(data.labels[by]), return_inverse=True) if by is not None else (np.zeros(1), np.zeros(len(values), int))
+    kinds, kind = conditions(by, data)
     zero = np.asarray(data.times)[np.arange(len(values)), np.where(align == "start", 0, lengths - 1)]
     times = np.asarray(data.times) - zero[:, None]
     ax = axes_or_new(ax, 5.2, 3.0)
@@ -152,26 +130,15 @@ def position_paths(
     for index in shown:
         ax.plot(times[index, : lengths[index]], values[index, : lengths[index]], color=colours[kind[index]], linewidth=0.7, alpha=0.45)
     for which, name in enumerate(kinds):
-        mean_times, mean = _mean(times[kind == which], values[kind == which], lengths[kind == which], align)
-        label = None if by is None else (by.replace("_", " ") if name else f"not {by.replace('_', ' ')}") if kinds.dtype == bool else f"{by} {name}"
+        own = kind == which
+        mean_times, mean = condition_means(times[own], values[own], lengths[own], align)
         ax.plot(mean_times, mean, color="white", linewidth=4.0, zorder=4)
-        ax.plot(mean_times, mean, color=colours[which], linewidth=2.4, zorder=5, label=label)
+        ax.plot(mean_times, mean, color=colours[which], linewidth=2.4, zorder=5, label=name)
     for end, position in zip(absorbing, (-1.0, 1.0), strict=True):
         ax.axhline(position, color=INK if end else PALE, linewidth=1.0, linestyle=(0, (2, 2)))
     if by is not None:
-        ax.legend(frameon=False, fontsize="small", loc="lower left", bbox_to_anchor=(0, 1.0), ncols=len(kinds))
+        legend_above(ax)
     origin = "the first row" if align == "start" else "the end"
-    ax.set(ylim=(-1.08, 1.08), ylabel="position x", yticks=_TICKS, xlabel=f"time from {origin}" + ("" if unit is None else f" ({unit})"))
+    ax.set(ylim=(-1.08, 1.08), ylabel="position x", yticks=_TICKS, xlabel=with_unit(f"time from {origin}", unit))
     bare(ax)
     return ax
-
-
-def _mean(times: np.ndarray, values: np.ndarray, lengths: np.ndarray, align: str) -> tuple[np.ndarray, np.ndarray]:
-    """Mean path, row by row from the start or the end, as far as half of the sequences go."""
-    reach = int(np.median(lengths))
-    place = np.arange(reach)
-    index = np.broadcast_to(place, (len(lengths), reach)) if align == "start" else lengths[:, None] - reach + place
-    real = (index >= 0) & (index < lengths[:, None])
-    index = np.clip(index, 0, lengths[:, None] - 1)
-    picked, when = (np.where(real, np.take_along_axis(array, index, 1), np.nan) for array in (values, times))
-    return np.nanmean(when, 0), np.nanmean(picked, 0)

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from latentgate.plotting.colours import INK, axes_or_new, bare, state_colours, state_names
+from latentgate.plotting.arguments import checked_label, checked_rows, checked_sequences, condition_name, plain_array
+from latentgate.plotting.axes import axes_or_new, bare, legend_above
+from latentgate.plotting.colours import INK, state_colours, state_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,7 +42,9 @@ def states_over_time(
         ax: axes to draw into; None makes a figure.
 
     Raises:
-        ValueError: if `states` is not of the data's shape, or `by` is no label.
+        TypeError: for a fit, or the moments of latents, in place of states; for something else than `Sequences`.
+        ValueError: if `states` is not of the data's shape or holds other numbers than states, if `by` is no label, or `num_states` is less than is shown.
+        IndexError: for sequences that there are none of.
 
     Example:
         >>> import latentgate as lg
@@ -49,23 +53,28 @@ def states_over_time(
         >>> axes.get_xlabel()
         'time in trial (s)'
     """
-    states = np.asarray(states)
-    if states.ndim not in (2, 3) or states.shape[:2] != data.values.shape[:2]:
-        raise ValueError(f"states: found shape {states.shape}, expected {data.values.shape[:2]}, or that and a state axis, to fit the data.")
-    if by is not None and by not in data.labels:
-        raise ValueError(f"by: found {by!r}, expected a label of the data: {', '.join(map(repr, data.labels)) or 'there is none'}.")
-    shown = states.shape[2] if states.ndim == 3 else int(states.max()) + 1
-    colours = state_colours(shown if num_states is None else num_states)
-    rows = np.arange(data.num_sequences) if sequences is None else np.atleast_1d(np.asarray(sequences))
+    checked_sequences(data)
+    values = plain_array(states, "states", "fit.most_probable_path(data) or fit.smooth(data)")
+    expected = (data.num_sequences, data.max_length)
+    if values.ndim not in (2, 3) or values.shape[:2] != expected:
+        raise ValueError(f"states: found shape {values.shape}, expected {expected}, or that and a state axis, to fit the data.")
+    if values.ndim == 2 and not (values == np.round(values)).all():
+        raise ValueError("states: found fractions, expected whole numbers, the index of the state at each step, -1 at padding; or [sequence, time, state].")
+    checked_label(by, data)
+    rows = checked_rows(sequences, data, np.arange(data.num_sequences))
+    found = values.shape[2] if values.ndim == 3 else int(values.max()) + 1
+    if num_states is not None and num_states < found:
+        raise ValueError(f"num_states: found {num_states}, expected at least {found}, as many as `states` shows.")
+    colours = state_colours(max(found, 1) if num_states is None else num_states)
     if by is not None:
         rows = rows[np.argsort(~data.labels[by][rows] if data.labels[by].dtype == bool else data.labels[by][rows], kind="stable")]
     ax = axes_or_new(ax, 9.0, float(np.clip(1.6 + 0.11 * len(rows), 2.4, 9.0)))
     width = 1.0 if data.bin_width is None else data.bin_width
     longest = int(np.asarray(data.lengths)[rows].max())
-    if states.ndim == 2:
-        _draw_rows(ax, states[rows, :longest], colours, longest * width)
+    if values.ndim == 2:
+        _draw_rows(ax, values[rows, :longest].astype(int), colours, longest * width)
     else:
-        _draw_bands(ax, states[rows, :longest], colours, width)
+        _draw_bands(ax, values[rows, :longest], colours, width)
     if data.bin_width is not None:
         _draw_events(ax, data, rows)
     ax.set(xlim=(0, longest * width), ylim=(len(rows), 0), yticks=[])
@@ -115,24 +124,18 @@ def _name_marks(ax: Axes, colours: np.ndarray) -> None:
 
     states = [Patch(color=colour, label=name) for colour, name in zip(colours, state_names(len(colours)), strict=True)]
     handles = states + ax.get_legend_handles_labels()[0]
-    ax.legend(handles=handles, loc="lower left", bbox_to_anchor=(0, 1.0), ncols=8, frameon=False, fontsize="small", handlelength=1.0)
+    legend_above(ax, 8, handles=handles, handlelength=1.0)
 
 
 def _name_groups(ax: Axes, by: str, labels: np.ndarray) -> None:
     starts = np.flatnonzero(np.append(True, labels[1:] != labels[:-1]))
     ends = np.append(starts[1:], len(labels))
     for start, end in zip(starts, ends, strict=True):
-        text = f"{_group_name(by, labels[start])}\n({end - start})"
+        text = f"{condition_name(by, labels[start])}\n({end - start})"
         place = ax.get_yaxis_transform()
         ax.text(-0.012, (start + end) / 2, text, transform=place, ha="right", va="center", rotation=90, multialignment="center")
         if start:
             ax.axhline(float(start), color=INK, linewidth=1.5)
-
-
-def _group_name(by: str, value: Any) -> str:
-    if isinstance(value, bool | np.bool_):
-        return by if value else f"not {by}"
-    return f"{by} {value}"
 
 
 def occupancy(occupied: Any, labels: Any, *, name: str = "True", other_name: str = "False", ax: Axes | None = None) -> Axes:
@@ -146,9 +149,16 @@ def occupancy(occupied: Any, labels: Any, *, name: str = "True", other_name: str
         ax: axes to draw into; None makes a figure.
 
     Raises:
+        TypeError: for a fit in place of shares.
         ValueError: if `labels` is not one boolean a sequence.
+
+    Example:
+        >>> import numpy as np
+        >>> axes = occupancy([[0.2, 0.8], [0.7, 0.3]], np.array([True, False]), name="rewarded", other_name="not rewarded")
+        >>> axes.get_ylabel()
+        'share of time'
     """
-    occupied, labels = np.asarray(occupied), np.asarray(labels)
+    occupied, labels = plain_array(occupied, "occupied", "latentgate.comparison.occupancy(fit.smooth(data))"), np.asarray(labels)
     if occupied.ndim != 2 or labels.shape != occupied.shape[:1] or labels.dtype != bool:
         raise ValueError(f"labels: found shape {labels.shape} and dtype {labels.dtype}, expected one boolean for each of {len(occupied)} sequences.")
     num_states = occupied.shape[1]
@@ -165,6 +175,6 @@ def occupancy(occupied: Any, labels: Any, *, name: str = "True", other_name: str
         ax.scatter([], [], 22, facecolor=face, edgecolor=INK, label=label)
     ax.plot([], [], color=INK, linewidth=2.2, label="mean")
     ax.set(xticks=range(num_states), xticklabels=state_names(num_states), xlim=(-0.5, num_states - 0.5), ylim=(0, None), ylabel="share of time")
-    ax.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=3, frameon=False, fontsize="small")
+    legend_above(ax)
     bare(ax)
     return ax

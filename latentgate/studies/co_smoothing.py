@@ -56,7 +56,7 @@ def hidden(data: Sequences, held_in: Any, num_forward: int = 0) -> Sequences:
     """
     seen = np.asarray(data.observed) & _held_in(held_in, data)
     seen &= (np.arange(data.max_length) < np.asarray(data.lengths)[:, None] - num_forward)[..., None]
-    return dataclasses.replace(data, values=np.where(seen, data.values, 0.0), observed=seen, complete=bool(seen[np.asarray(data.mask)].all()), shared={})
+    return data.with_values(np.where(seen, data.values, np.nan))
 
 
 def score(rates: Any, data: Sequences, neurons: np.ndarray, constant: np.ndarray) -> float:

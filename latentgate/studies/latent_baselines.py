@@ -122,9 +122,7 @@ class GaussianDynamics:
         """See `Strategy`."""
 
         def roots(data: Sequences) -> Sequences:
-            seen = np.asarray(data.observed)[..., held_in]
-            values = np.sqrt(np.where(seen, np.asarray(data.values)[..., held_in], 0.0))
-            return dataclasses.replace(data, values=values, observed=seen, complete=bool(seen[np.asarray(data.mask)].all()), names=None, shared={})
+            return data.with_values(np.sqrt(np.where(data.observed, data.values, np.nan)[..., held_in]))
 
         own = roots(train)
         found = _fit(LinearGaussianSSM(latent_dim=self.latent_dim, emission_dim=int(held_in.sum())), own, seed, self.max_iterations)

@@ -46,6 +46,7 @@ def cut_into_pieces(data: Sequences, length: int) -> Sequences:
         labels={name: value[rows] for name, value in data.labels.items()},
         events={},
         groups=None if data.groups is None else data.groups[rows],
+        starts=None if data.starts is None or data.bin_width is None else data.starts[rows] + data.bin_width * np.array([start for _, start, _ in places]),
         shared={},
     )
 

@@ -114,16 +114,16 @@ class Study:
         return xr.Dataset(variables, coords, attrs={"statistic": statistic, "level": level, "draws": draws, "window": list(self.window)})
 
     def plot(self, loss: str | None = None, *, statistic: str = "mean", ax: Axes | None = None) -> Axes:
-        """Loss against sample size on logarithmic scales, as the papers draw it: means with two standard deviations, and the fitted line dashed.
+        """Loss against sample size on logarithmic scales: see `latentgate.plotting.convergence_rates`.
 
         Args:
             loss: which; the first if None.
             statistic: drawn and fitted, see `slopes`.
             ax: axes to draw into; None makes a figure.
         """
-        from .figure import draw_rates
+        from latentgate.plotting import convergence_rates
 
-        return draw_rates(self, self._checked(self.losses[0] if loss is None else loss), statistic, ax)
+        return convergence_rates(self, loss, statistic=statistic, ax=ax)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Writes the results to a netCDF file."""
