@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import jax
 import numpy as np
 
 import latentgate.metrics as metrics
@@ -58,7 +57,7 @@ QUICK = Settings(num_neurons=8, restarts=2, one_state_iterations=10, free_iterat
 
 @dataclasses.dataclass(frozen=True)
 class Demonstration:
-    """Everything the demonstration found; `latentgate.report` turns it into pages and pictures.
+    """Everything the demonstration found; `latentgate.demonstration.report` turns it into pages and pictures.
 
     Attributes:
         origin: the recording.
@@ -193,19 +192,8 @@ def most_active(data: Sequences, count: int) -> Sequences:
     """The same sequences with the `count` features of the largest sums, in their old order."""
     totals = np.asarray(data.values).sum((0, 1))
     kept = np.sort(np.argsort(-totals, kind="stable")[:count])
-    observed = np.asarray(data.observed)[:, :, kept]
-    return dataclasses.replace(
-        data,
-        values=np.asarray(data.values)[:, :, kept],
-        observed=observed,
-        complete=bool(observed[np.asarray(data.mask)].all()),
-        names=None if data.names is None else tuple(data.names[index] for index in kept),
-    )
-
-
-def precision() -> str:
-    """The floating-point type that JAX uses in this process, "float64" or "float32"."""
-    return "float64" if jax.config.read("jax_enable_x64") else "float32"
+    names = None if data.names is None else [data.names[index] for index in kept]
+    return data.with_values(np.where(data.observed, data.values, np.nan)[:, :, kept], names)
 
 
 def _tests(smoothed: np.ndarray, data: Sequences, condition: str, num_permutations: int, seed: int) -> dict[str, GroupComparison]:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from latentgate import plotting
 from latentgate.demonstration.analysis import FREE, ONE_HOT, Demonstration
+from latentgate.report.page import new_figure, png
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_DOTS_PER_INCH = 110
 _DETAILED_TRIALS = 4
 
 
@@ -29,26 +28,12 @@ def draw(demonstration: Demonstration) -> dict[str, bytes]:
     }
     if demonstration.condition is not None:
         pictures["occupancy"] = _occupancy(demonstration)
-    return {name: _png(figure) for name, figure in pictures.items()}
-
-
-def _figure(width: float, height: float) -> Figure:
-    # Not through pyplot: no window, no display and no global list of figures is needed.
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width, height), layout="constrained")
-
-
-def _png(figure: Figure) -> bytes:
-    target = io.BytesIO()
-    # Matplotlib would write its own address into the file.
-    figure.savefig(target, format="png", dpi=_DOTS_PER_INCH, metadata={"Software": None})
-    return target.getvalue()
+    return {name: png(figure) for name, figure in pictures.items()}
 
 
 def _states(demonstration: Demonstration) -> Figure:
     count = demonstration.data.num_sequences
-    figure = _figure(9.5, float(np.clip(1.4 + 0.1 * count, 2.6, 9.0)))
+    figure = new_figure(9.5, float(np.clip(1.4 + 0.1 * count, 2.6, 9.0)))
     plotting.states_over_time(
         demonstration.path, demonstration.data, by=demonstration.condition, num_states=demonstration.settings.num_states, ax=figure.subplots()
     )
@@ -56,7 +41,7 @@ def _states(demonstration: Demonstration) -> Figure:
 
 
 def _probabilities(demonstration: Demonstration) -> Figure:
-    figure = _figure(9.5, 3.6)
+    figure = new_figure(9.5, 3.6)
     shown = detailed_trials(demonstration)
     axes = figure.subplots()
     plotting.states_over_time(demonstration.smoothed, demonstration.data, sequences=list(shown), by=demonstration.condition, ax=axes)
@@ -77,7 +62,7 @@ def detailed_trials(demonstration: Demonstration) -> np.ndarray:
 
 def _coupling(demonstration: Demonstration) -> Figure:
     num_states = demonstration.settings.num_states
-    figure = _figure(2.5 * num_states + 4.4, 3.0)
+    figure = new_figure(2.5 * num_states + 4.4, 3.0)
     # The colour bar takes its room from the panels of the states only.
     halves: Any = figure.subfigures(1, 2, width_ratios=(2.5 * num_states + 0.9, 3.5))
     states, types = halves
@@ -88,7 +73,7 @@ def _coupling(demonstration: Demonstration) -> Figure:
 
 def _transitions(demonstration: Demonstration) -> Figure:
     size = 0.85 * demonstration.settings.num_states
-    figure = _figure(2.0 + size, 0.9 + size)
+    figure = new_figure(2.0 + size, 0.9 + size)
     params = demonstration.fits[ONE_HOT].params
     plotting.transition_matrix(params["transition.probs"], bin_width=demonstration.data.bin_width, ax=figure.subplots())
     return figure
@@ -96,7 +81,7 @@ def _transitions(demonstration: Demonstration) -> Figure:
 
 def _scores(demonstration: Demonstration) -> Figure:
     scores = demonstration.scores
-    figure = _figure(5.6, 3.6)
+    figure = new_figure(5.6, 3.6)
     totals = {model: scores.bits_per_spike(model) for model in scores.log_likelihood}
     by_trial = {model: scores.bits_per_spike_by_sequence(model) for model in scores.log_likelihood}
     plotting.bits_per_spike(totals, by_trial, ax=figure.subplots())
@@ -104,7 +89,7 @@ def _scores(demonstration: Demonstration) -> Figure:
 
 
 def _traces(demonstration: Demonstration) -> Figure:
-    figure = _figure(9.0, 3.4)
+    figure = new_figure(9.0, 3.4)
     for axes, name in zip(figure.subplots(1, 2), (FREE, ONE_HOT), strict=True):
         plotting.em_trace(demonstration.fits[name], ax=axes)
         axes.set_title(name)
@@ -112,7 +97,7 @@ def _traces(demonstration: Demonstration) -> Figure:
 
 
 def _occupancy(demonstration: Demonstration) -> Figure:
-    figure = _figure(1.8 + 1.4 * demonstration.settings.num_states, 3.6)
+    figure = new_figure(1.8 + 1.4 * demonstration.settings.num_states, 3.6)
     name = str(demonstration.condition)
     labels = demonstration.data.labels[name]
     plotting.occupancy(demonstration.occupied, labels, name=name, other_name=f"not {name}", ax=figure.subplots())

@@ -2,31 +2,18 @@
 
 from __future__ import annotations
 
-import base64
-import importlib.metadata
 import os
-import platform
-from collections.abc import Iterable
-from html import escape
 from pathlib import Path
 
-import jax
 import numpy as np
 
-from latentgate import __version__
-from latentgate.demonstration import FREE, ONE_HOT, ONE_STATE, Demonstration, draw, precision
+from latentgate.demonstration.analysis import FREE, ONE_HOT, ONE_STATE, Demonstration
+from latentgate.demonstration.pictures import draw
+from latentgate.environment import machine, versions
+from latentgate.report.fit import RESTARTS, restart_rows
+from latentgate.report.page import answer, paragraphs, picture, table, whole_page
 
 _SIGNIFICANT = 0.05
-_PACKAGES = ("jax", "jaxlib", "numpyro", "equinox", "optax", "numpy", "scipy", "matplotlib")
-
-_STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; color: #222; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2.2rem; border-bottom: 1px solid #ddd; }
-img { max-width: 100%; height: auto; } figure { margin: 1rem 0; } figcaption { color: #555; font-size: .9rem; }
-table { border-collapse: collapse; margin: .8rem 0; } th, td { padding: .25rem .8rem .25rem 0; text-align: left; vertical-align: top; }
-th { border-bottom: 1px solid #999; font-weight: 600; } td.number { text-align: right; font-variant-numeric: tabular-nums; }
-.answer { background: #f2f6f9; border-left: 4px solid #0072B2; padding: .6rem 1rem; }
-"""
 
 
 def write_report(demonstration: Demonstration, folder: str | os.PathLike[str], *, pictures: bool = False) -> Path:
@@ -48,14 +35,13 @@ def write_report(demonstration: Demonstration, folder: str | os.PathLike[str], *
         for name, content in drawn.items():
             (folder / "pictures" / f"{name}.png").write_bytes(content)
     path = folder / "report.html"
-    path.write_text(page(demonstration, drawn), encoding="utf-8")
+    path.write_text(_page(demonstration, drawn), encoding="utf-8")
     return path
 
 
-def page(demonstration: Demonstration, pictures: dict[str, bytes]) -> str:
-    """The whole page."""
+def _page(demonstration: Demonstration, pictures: dict[str, bytes]) -> str:
     sections = (
-        ("Answer", f'<div class="answer">{_paragraphs([held_out_sentence(demonstration), occupancy_sentence(demonstration)])}</div>'),
+        ("Answer", answer([held_out_sentence(demonstration), occupancy_sentence(demonstration)])),
         ("Data", _data(demonstration)),
         ("Model and engine", _model(demonstration)),
         ("Held-out trials", _held_out(demonstration, pictures)),
@@ -65,12 +51,7 @@ def page(demonstration: Demonstration, pictures: dict[str, bytes]) -> str:
         ("How every fit ended", _outcomes(demonstration, pictures)),
         ("Versions, precision, time", _circumstances(demonstration)),
     )
-    body = "\n".join(f"<h2>{title}</h2>\n{content}" for title, content in sections)
-    title = f"One-hot HMM-GLM of {escape(demonstration.origin.name)}"
-    return (
-        f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{title}</title>\n<style>{_STYLE}</style>\n</head>\n'
-        f"<body>\n<h1>{title}</h1>\n{body}\n</body>\n</html>\n"
-    )
+    return whole_page(f"One-hot HMM-GLM of {demonstration.origin.name}", sections)
 
 
 def held_out_sentence(demonstration: Demonstration) -> str:
@@ -132,12 +113,12 @@ def _data(demonstration: Demonstration) -> str:
     if demonstration.condition is not None:
         labels = data.labels[demonstration.condition]
         rows.append(("condition", f"{demonstration.condition}: {labels.sum()} trials; not: {(~labels).sum()}"))
-    return _table(("", ""), rows)
+    return table(("", ""), rows)
 
 
 def _model(demonstration: Demonstration) -> str:
     settings, fitted = demonstration.settings, demonstration.fits[ONE_HOT]
-    return _paragraphs(
+    return paragraphs(
         [
             f"Model: the spike counts of each neuron are Poisson with a rate that depends, in each of {settings.num_states} hidden states, "
             f"on a bias, on the neuron's own last {settings.window} bins and on those of all others; a connection is a type (inhibitory, none, "
@@ -160,9 +141,9 @@ def _held_out(demonstration: Demonstration, pictures: dict[str, bytes]) -> str:
         rows.append((model, f"{scores.bits_per_spike(model):.4f}", f"{low:.3f} to {high:.3f}", f"{scores.num_better(model)} of {count}", against))
     heading = ("model", "bits per spike", "10th to 90th percentile of trials", "trials better than Poisson", "trials better than one-state GLM")
     return (
-        _paragraphs([held_out_sentence(demonstration), _paired_sentence(demonstration)])
-        + _table(heading, rows, numbers=(1,))
-        + _picture(pictures, "bits_per_spike", "Held-out bits per spike; each grey line is one held-out trial.")
+        paragraphs([held_out_sentence(demonstration), _paired_sentence(demonstration)])
+        + table(heading, rows, numbers=(1,))
+        + picture(pictures["bits_per_spike"], "Held-out bits per spike; each grey line is one held-out trial.")
     )
 
 
@@ -185,17 +166,17 @@ def _states(demonstration: Demonstration, pictures: dict[str, bytes]) -> str:
         sentences.append(f"The recording is simulated, so the truth is known: {share} of all bins have the true state after renumbering.")
     sentences.append("States are numbered from the most to the least occupied one.")
     return (
-        _paragraphs(sentences)
-        + _picture(pictures, "states", "Most probable states of all trials, with events.")
-        + _picture(pictures, "state_probabilities", "State probabilities of a few held-out trials, stacked, in the window that all trials have.")
-        + _picture(pictures, "transitions", "Transition probabilities from one bin to the next.")
+        paragraphs(sentences)
+        + picture(pictures["states"], "Most probable states of all trials, with events.")
+        + picture(pictures["state_probabilities"], "State probabilities of a few held-out trials, stacked, in the window that all trials have.")
+        + picture(pictures["transitions"], "Transition probabilities from one bin to the next.")
     )
 
 
 def _occupancy(demonstration: Demonstration, pictures: dict[str, bytes]) -> str:
     sentence = occupancy_sentence(demonstration)
     if not demonstration.tests:
-        return _paragraphs([sentence])
+        return paragraphs([sentence])
     condition = str(demonstration.condition)
     rows = []
     for name, test in demonstration.tests.items():
@@ -212,55 +193,26 @@ def _occupancy(demonstration: Demonstration, pictures: dict[str, bytes]) -> str:
     )
     heading = ("compared", f"mean share, {condition}", f"mean share, not {condition}", "p", "arrangements")
     caption = "Share of each trial spent in each state."
-    return _paragraphs([sentence]) + _table(heading, rows, numbers=(3, 4)) + _paragraphs([note]) + _picture(pictures, "occupancy", caption)
+    return paragraphs([sentence]) + table(heading, rows, numbers=(3, 4)) + paragraphs([note]) + picture(pictures["occupancy"], caption)
 
 
 def _connections(pictures: dict[str, bytes]) -> str:
     caption = "Coupling in each state (one colour scale; own history left out), and the learned connection types that the states share."
-    return _picture(pictures, "coupling", caption)
+    return picture(pictures["coupling"], caption)
 
 
 def _outcomes(demonstration: Demonstration, pictures: dict[str, bytes]) -> str:
-    rows = []
-    for model, fitted in demonstration.fits.items():
-        for index, record in enumerate(fitted.restarts):
-            kept = " (kept)" if index == fitted.best_restart else ""
-            best = float(np.nanmax(record.log_joint_history))
-            rows.append((model, f"{index}{kept}", f"{len(record.log_joint_history)}", f"{best:.1f}", record.outcome.value))
-    heading = ("model", "restart", "iterations", "log-joint (nats)", "outcome")
+    rows = [(model, *row) for model, fitted in demonstration.fits.items() for row in restart_rows(fitted)]
     sentences = [f"{model}: {fitted.outcome.value}" for model, fitted in demonstration.fits.items()]
     caption = "Log-joint of every restart, as its distance below the best one."
-    return _paragraphs(sentences) + _table(heading, rows, numbers=(2, 3)) + _picture(pictures, "em", caption)
-
-
-def versions() -> dict[str, str]:
-    """Versions of latentgate, Python and the packages that numbers may depend on."""
-    return {"latentgate": __version__, "python": platform.python_version()} | {name: importlib.metadata.version(name) for name in _PACKAGES}
+    return paragraphs(sentences) + table(("model", *RESTARTS), rows, numbers=(2, 3)) + picture(pictures["em"], caption)
 
 
 def _circumstances(demonstration: Demonstration) -> str:
-    devices = ", ".join(str(device) for device in jax.devices())
-    machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores; JAX devices: {devices}; {precision()}; seed {demonstration.seed}"
-    rows = [("machine", machine), ("versions", ", ".join(f"{name} {number}" for name, number in versions().items()))]
+    rows = [
+        ("machine", f"{machine()}; seed {demonstration.seed}"),
+        ("versions", ", ".join(f"{name} {number}" for name, number in versions().items())),
+    ]
     times = [(stage, f"{seconds:.1f}") for stage, seconds in demonstration.seconds.items()]
     times.append(("together", f"{sum(demonstration.seconds.values()):.1f}"))
-    return _table(("", ""), rows) + _table(("stage", "seconds, compilation included"), times, numbers=(1,))
-
-
-def _paragraphs(sentences: Iterable[str]) -> str:
-    return "".join(f"<p>{escape(sentence)}</p>\n" for sentence in sentences)
-
-
-def _table(heading: tuple[str, ...], rows: Iterable[tuple[str, ...]], numbers: tuple[int, ...] = ()) -> str:
-    top = "".join(f"<th>{escape(title)}</th>" for title in heading)
-    lines = []
-    for row in rows:
-        cells = [f"<td{' class=number' * (column in numbers)}>{escape(cell)}</td>" for column, cell in enumerate(row)]
-        lines.append(f"<tr>{''.join(cells)}</tr>")
-    head = f"<tr>{top}</tr>\n" if any(heading) else ""
-    return f"<table>\n{head}" + "\n".join(lines) + "\n</table>\n"
-
-
-def _picture(pictures: dict[str, bytes], name: str, caption: str) -> str:
-    encoded = base64.b64encode(pictures[name]).decode("ascii")
-    return f'<figure><img alt="{escape(caption)}" src="data:image/png;base64,{encoded}"><figcaption>{escape(caption)}</figcaption></figure>\n'
+    return table(("", ""), rows) + table(("stage", "seconds, compilation included"), times, numbers=(1,))

@@ -1,8 +1,6 @@
-"""The command line: a whole demonstration, exit codes, what is said when the recording cannot be had."""
+"""`latentgate demo`: a whole demonstration, and what is said when the recording cannot be had."""
 
 import base64
-import contextlib
-import io
 import json
 import re
 import time
@@ -17,17 +15,17 @@ from latentgate.data import RecordingUnavailable, recordings
 from latentgate.demonstration import recording
 from latentgate.inference import Outcome
 
+from .running import run
+
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
     """One quick demonstration: exit code, standard output and error, folder."""
-    folder = tmp_path_factory.mktemp("demo")
+    folder = tmp_path_factory.mktemp("demo") / "report"
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("LATENTGATE_DATA", raising=False)
-        out, err = io.StringIO(), io.StringIO()
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            code = cli.main(["demo", "--quick", "--json", "--pictures", "--recording", "simulated_insula", "--out", str(folder / "report")])
-    return code, out.getvalue(), err.getvalue(), folder / "report"
+        done = run("demo", "--quick", "--json", "--pictures", "--recording", "simulated_insula", "--out", folder)
+    return *done, folder
 
 
 def test_demo_ends_well(demo):
@@ -69,25 +67,6 @@ def test_report_stands_alone_and_is_complete(demo):
     assert re.search(r"State occupancy (differs|does not differ detectably)", text)
     assert re.search(r"it is better in \d of 6 trials", text)
     assert "Simulated, not measured" in text
-
-
-def test_info(capsys):
-    assert cli.main(["info", "--json"]) == cli.DONE
-    facts = json.loads(capsys.readouterr().out)
-    assert facts["devices"]
-    assert facts["precision"] in ("float32", "float64")
-    assert {"latentgate", "jax", "numpy"} <= set(facts["versions"])
-    assert facts["recordings"]["simulated_insula"].endswith("simulated_insula.npz")
-    assert cli.main(["info"]) == cli.DONE
-    assert "devices:" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("arguments", [[], ["dance"], ["demo", "--seed", "-1"], ["demo", "--seed", "x"], ["demo", "--states"]])
-def test_wrong_arguments(arguments, capsys):
-    with pytest.raises(SystemExit) as stopped:
-        cli.main(arguments)
-    assert stopped.value.code == 2
-    assert "usage: latentgate" in capsys.readouterr().err
 
 
 def test_unknown_recording(tmp_path, capsys):

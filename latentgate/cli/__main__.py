@@ -1,0 +1,8 @@
+"""`python -m latentgate.cli`: the command `latentgate`."""
+
+import sys
+
+from latentgate.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())
