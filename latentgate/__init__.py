@@ -96,7 +96,11 @@ def __getattr__(name: str) -> Any:
     elif name in _MODULES:
         value = importlib.import_module(_MODULES[name])
     else:
-        raise AttributeError(f"module 'latentgate' has no attribute {name!r}; it has {', '.join(sorted(__all__))}.")
+        import difflib
+
+        near = difflib.get_close_matches(name, __all__, 1)
+        meant = f" Did you mean {near[0]!r}?" if near else ""
+        raise AttributeError(f"module 'latentgate' has no attribute {name!r}; it has {', '.join(sorted(__all__))}.{meant}")
     globals()[name] = value
     return value
 

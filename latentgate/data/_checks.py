@@ -11,8 +11,13 @@ import numpy as np
 DEFAULT_INPUT_NAME = "inputs"
 
 
-def as_float_array(value: Any, what: str) -> np.ndarray:
+def as_float_array(value: Any, what: str, ragged: str = "") -> np.ndarray:
     """`value` as a float64 array; masked entries of a `numpy.ma` array become NaN.
+
+    Args:
+        value: an array, or nested lists of numbers.
+        what: the beginning of every message.
+        ragged: what to do about rows of different lengths.
 
     Raises:
         TypeError: if `value` holds text, objects, dates or complex numbers.
@@ -23,7 +28,7 @@ def as_float_array(value: Any, what: str) -> np.ndarray:
             value = np.where(np.ma.getmaskarray(value), np.nan, np.ma.getdata(value))
         array = np.asarray(value)
     except ValueError as error:
-        raise ValueError(f"{what} cannot be read as one array ({error}); expected rows of equal length.") from error
+        raise ValueError(f"{what} cannot be read as one array ({error}); expected rows of equal length.{ragged}") from error
     if array.dtype.kind == "c":
         raise TypeError(f"{what} has complex dtype {array.dtype}; expected real numbers. Pass real and imaginary parts apart.")
     if array.dtype.kind in "mM":
@@ -44,7 +49,7 @@ def _as_list(value: Any, argument: str, columns: str) -> list[Any]:
     if dimensions in (None, 3) or (dimensions == 1 and np.asarray(value).dtype.kind == "O"):
         return list(value)
     raise ValueError(
-        f"`{argument}` is one array with {dimensions} dimensions; {expected}, or one [sequence, time, {columns}] "
+        f"`{argument}` is one array of shape {getattr(value, 'shape', ())}; {expected}, or one [sequence, time, {columns}] "
         f"array. Wrap a single sequence in a list: {argument}=[array]."
     )
 
@@ -54,10 +59,11 @@ def check_arrays(value: Any, argument: str, columns: str = "feature") -> list[np
     entries = _as_list(value, argument, columns)
     if not entries:
         raise ValueError(f"`{argument}` is empty; expected at least one [time, {columns}] array.")
+    spikes = " Times of spikes become counts with Sequences.from_spikes(spikes, bin_width=...)." if columns == "feature" else ""
     arrays = []
     for index, entry in enumerate(entries):
         what = f"sequence {index} of `{argument}`"
-        array = as_float_array(entry, what)
+        array = as_float_array(entry, what, spikes)
         if array.ndim == 1:
             array = array[:, None]
         if array.ndim != 2:
@@ -230,9 +236,9 @@ def check_bin_width(bin_width: Any) -> float | None:
     if bin_width is None:
         return None
     if isinstance(bin_width, bool) or not isinstance(bin_width, numbers.Real):
-        raise TypeError(f"`bin_width` is {bin_width!r}; expected a positive number of seconds.")
+        raise TypeError(f"`bin_width` is {bin_width!r}; expected a positive number of seconds, for instance bin_width=0.05 for 50 ms.")
     if not 0 < float(bin_width) < np.inf:
-        raise ValueError(f"`bin_width` is {bin_width!r}; expected a positive number of seconds.")
+        raise ValueError(f"`bin_width` is {bin_width!r}; expected a positive number of seconds, for instance bin_width=0.05 for 50 ms.")
     return float(bin_width)
 
 

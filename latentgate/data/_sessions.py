@@ -1,4 +1,4 @@
-"""Cutting one concatenated array into sessions."""
+"""Cutting one concatenated array into sessions, and where sessions begin."""
 
 from __future__ import annotations
 
@@ -31,6 +31,17 @@ def cut(array: Any, session_starts: Any, lengths: Any, inputs: Any, times: Any) 
         inputs = pieces(inputs, "inputs")
     sessions = _checks.check_observations(np.split(whole, cuts), "array")
     return sessions, inputs, None if times is None else pieces(times, "times")
+
+
+def check_starts(starts: Any, expected: int) -> np.ndarray:
+    """[sequence] finite times in s at which sequences begin."""
+    array = _checks.as_float_array(starts, "`starts`")
+    if array.shape != (expected,):
+        raise ValueError(f"`starts` has shape {array.shape}; expected ({expected},), one time in s for each sequence.")
+    if not np.isfinite(array).all():
+        index = int(np.flatnonzero(~np.isfinite(array))[0])
+        raise ValueError(f"`starts[{index}]` is {array[index]}; expected finite times in s.")
+    return array
 
 
 def session_lengths(session_starts: Any, lengths: Any, total: int) -> np.ndarray:

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from latentgate.data._checks import DEFAULT_INPUT_NAME
+
 
 class Table:
     """The columns of a table and the subject of each row.
@@ -17,6 +19,7 @@ class Table:
         table: pandas DataFrame, mapping from names to columns of equal length, or path of a text file of values separated by commas.
         columns: {argument that names it: names of columns}, all of which must exist.
         subject: name of the column of subjects.
+        noun: what messages call a subject.
 
     Attributes:
         frame: pandas DataFrame with the rows numbered from 0.
@@ -27,7 +30,8 @@ class Table:
         ValueError: no rows, a column that the table has not or has twice, a row without a subject.
     """
 
-    def __init__(self, table: Any, columns: Mapping[str, tuple[str, ...]], subject: str) -> None:
+    def __init__(self, table: Any, columns: Mapping[str, tuple[str, ...]], subject: str, noun: str = "subject") -> None:
+        self.noun = noun
         self.frame = _frame(table)
         if not len(self.frame):
             raise ValueError("`table` has no rows; expected one row per observation.")
@@ -40,17 +44,35 @@ class Table:
                     raise ValueError(f"`{argument}` names the column {name!r}, of which the table has {names.count(name)}; expected one. Rename the others.")
         missing = np.flatnonzero(self.frame[subject].isna().to_numpy())
         if missing.size:
-            raise ValueError(f"row {missing[0]} (counted from 0) has no subject in the column {subject!r}; expected one in every row.")
+            raise ValueError(f"row {missing[0]} (counted from 0) has no {noun} in the column {subject!r}; expected one in every row.")
         self.subjects: list[Any] = self.frame[subject].tolist()
 
     def at(self, row: int) -> str:
         """How messages name a row."""
-        return f"subject {self.subjects[row]!r}, row {row} (counted from 0)"
+        return f"{self.noun} {self.subjects[row]!r}, row {row} (counted from 0)"
 
     def subject_labels(self) -> np.ndarray:
         """[row] the subjects as numbers, or as strings where they are not all numbers."""
-        array = np.asarray(self.subjects)
-        return array if array.dtype.kind in "biuf" else np.asarray([str(value) for value in self.subjects])
+        return as_labels(self.subjects)
+
+    def rows_of(self) -> dict[Any, np.ndarray]:
+        """{subject: its rows in the order of the table}, in the order of their first rows."""
+        rows: dict[Any, list[int]] = {}
+        for row, who in enumerate(self.subjects):
+            rows.setdefault(who, []).append(row)
+        return {who: np.array(listed) for who, listed in rows.items()}
+
+    def times(self, column: str) -> np.ndarray:
+        """[row] a column of times, all known.
+
+        Raises:
+            ValueError: a time that is missing.
+        """
+        times = self.numbers(column)
+        missing = np.flatnonzero(np.isnan(times))
+        if missing.size:
+            raise ValueError(f"the time is missing (column {column!r}) at {self.at(missing[0])}; expected one in every row. Leave the row out.")
+        return times
 
     def values(self, column: str) -> list[Any]:
         """The entries of a column as they are; None where an entry is missing."""
@@ -94,6 +116,19 @@ class Table:
                 raise ValueError(f"the column {column!r} holds {entry!r} at {self.at(row)}; expected {expected}.")
             array[row] = codes[entry]
         return array
+
+
+def as_labels(values: list[Any]) -> np.ndarray:
+    """An array of numbers or booleans, or of strings where they are not all numbers."""
+    array = np.asarray(values)
+    return array if array.dtype.kind in "biuf" else np.asarray([str(value) for value in values])
+
+
+def column_sets(value: Any, argument: str) -> dict[str, tuple[str, ...]]:
+    """{name of an input set: its columns}, from such a mapping, or from names of columns for the set "inputs"; sets without columns are left out."""
+    named = value if isinstance(value, Mapping) else {DEFAULT_INPUT_NAME: value}
+    sets = {name: names_of(columns, argument) for name, columns in named.items()}
+    return {name: columns for name, columns in sets.items() if columns}
 
 
 def names_of(value: Any, argument: str) -> tuple[str, ...]:

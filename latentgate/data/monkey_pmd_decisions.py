@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from latentgate.data import splits
+from latentgate.data.binning import bin_edges, number_of_bins, spike_counts
 from latentgate.data.boundary_trials import boundary_trials
 from latentgate.data.sequences import Sequences
 
@@ -55,23 +56,17 @@ def read_npz(
     chosen = np.arange(num_trials) if trials is None else splits.as_indices(trials, num_trials)
     counts = []
     for trial in chosen:
+        own = range(trial * num_neurons, (trial + 1) * num_neurons)
         begin = fields["stimulus_onset"][trial] + start
         stop = fields["stimulus_onset"][trial] + fields["reaction_time"][trial] + end
-        # The millionth of a bin keeps a first bin that is complete but for rounding.
-        num_bins = int(np.floor((stop - begin) / bin_width + 1e-6))
+        num_bins = number_of_bins(stop - begin, bin_width)
         if num_bins < 1:
             raise ValueError(f"`start` and `end` leave {stop - begin:.3f} s of trial {trial}; expected at least one bin of {bin_width} s.")
-        spikes = [fields["spike_times"][offsets[entry] : offsets[entry + 1]] for entry in range(trial * num_neurons, (trial + 1) * num_neurons)]
-        counts.append(np.stack([_counts(np.asarray(times, float), stop, bin_width, num_bins) for times in spikes], 1))
+        # Times have three decimals, but are in single precision: as they are, a spike on an edge would fall to either side.
+        spikes = [np.round(np.asarray(fields["spike_times"][offsets[entry] : offsets[entry + 1]], float), 5) for entry in own]
+        counts += spike_counts(spikes, [bin_edges(stop - num_bins * bin_width, bin_width, num_bins)])
     labels = {name: fields[name][chosen] for name in ("chosen_right", "correct_right", "hard", "reaction_time")}
     annotations: dict[str, Any] = {"names": [f"neuron {neuron}" for neuron in range(num_neurons)], "labels": labels | {"trial": chosen}}
     if boundary:
         return boundary_trials(counts, bin_width, **annotations)
     return Sequences.from_arrays(counts, bin_width=float(bin_width), **annotations)
-
-
-def _counts(times: np.ndarray, stop: float, bin_width: float, num_bins: int) -> np.ndarray:
-    """Spike counts [time] in bins that end at `stop`; a spike on an edge belongs to the bin it opens."""
-    # Times have three decimals, but are in single precision: as they are, a spike on an edge would fall to either side.
-    bins = num_bins - 1 - np.floor((stop - np.round(times, 5)) / bin_width - 1e-6).astype(np.int64)
-    return np.bincount(bins[(bins >= 0) & (bins < num_bins)], minlength=num_bins).astype(float)

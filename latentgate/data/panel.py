@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from latentgate.data._checks import DEFAULT_INPUT_NAME
-from latentgate.data._tables import Table, fill_covariates, names_of, order_of
+from latentgate.data._tables import Table, column_sets, fill_covariates, names_of, order_of
 from latentgate.data.sequences import Sequences
 
 STATE, ARRIVAL = "state", "arrival"
@@ -165,19 +164,15 @@ def _check_options(
 
 def _covariate_sets(covariates: Any) -> dict[str, tuple[str, ...]]:
     """{name of an input set: its columns}."""
-    named = covariates if isinstance(covariates, Mapping) else {DEFAULT_INPUT_NAME: covariates}
-    sets = {name: names_of(value, "covariates") for name, value in named.items()}
+    sets = column_sets(covariates, "covariates")
     if ARRIVAL in sets:
         raise ValueError("`covariates` has an input set 'arrival', which is the name of how rows came to be seen; choose another, or pass `arrival`.")
-    return {name: columns for name, columns in sets.items() if columns}
+    return sets
 
 
 def _times(rows: Table, column: str) -> np.ndarray:
     """[row] times, increasing within each subject."""
-    times = rows.numbers(column)
-    missing = np.flatnonzero(np.isnan(times))
-    if missing.size:
-        raise ValueError(f"the time is missing (column {column!r}) at {rows.at(missing[0])}; expected one in every row. Leave the row out.")
+    times = rows.times(column)
     before: dict[Any, int] = {}
     for row, who in enumerate(rows.subjects):
         last = before.get(who, row)
@@ -278,13 +273,9 @@ def _assemble(
     if missing.size and missing_covariates == "error":
         column = [column for chosen in input_names.values() for column in chosen][missing[0, 1]]
         raise ValueError(f"the covariate {column!r} is missing at {rows.at(missing[0, 0])}; expected one in every row, as `missing_covariates` is 'error'.")
-    indices: dict[Any, list[int]] = {}
-    for row, who in enumerate(rows.subjects):
-        indices.setdefault(who, []).append(row)
     kept: list[np.ndarray] = []
     arrivals: list[np.ndarray] = []
-    for who, listed in indices.items():
-        index = np.array(listed)
+    for who, index in rows.rows_of().items():
         _check_distinct(rows, times, observations, names, index)
         if np.isnan(observations[index]).all():
             raise ValueError(f"nothing is observed of subject {who!r} ({len(index)} rows, from row {index[0]}); expected some entry. Leave the subject out.")

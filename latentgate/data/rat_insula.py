@@ -5,10 +5,10 @@ from __future__ import annotations
 import numbers
 import os
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
+from latentgate.data.binning import bin_edges, events_within, number_of_bins, spike_counts
 from latentgate.data.sequences import Sequences
 
 SECONDS_BEFORE_LEVER = 5.0
@@ -77,8 +77,8 @@ def cut_trials(
     starts, ends, rewarded = _trials(events)
     if overlap == "trim":
         ends[:-1] = np.minimum(ends[:-1], starts[1:])
-    counts = [_counts([spikes[unit] for unit in kept], start, end, bin_width) for start, end in zip(starts, ends, strict=True)]
-    binned_ends = starts + [len(trial) * bin_width for trial in counts]
+    edges = [_edges(start, end, bin_width) for start, end in zip(starts, ends, strict=True)]
+    binned_ends = [edge[-1] for edge in edges]
     marks = {
         "lever in": (_LEVER_IN_REWARDED, _LEVER_IN_UNREWARDED),
         "lever press": (_LEVER_PRESS,),
@@ -86,11 +86,13 @@ def cut_trials(
         "port entry": (_PORT_ENTRY_REWARDED, _PORT_ENTRY_OTHER),
     }
     return Sequences.from_arrays(
-        counts,
+        spike_counts([spikes[unit] for unit in kept], edges),
         names=[f"unit {unit}" for unit in kept],
         labels={"rewarded": rewarded},
-        events={name: _within([events[row] for row in rows], starts, binned_ends) for name, rows in marks.items()},
+        # The same moment is in the recording more than once where a mark is the union of several events.
+        events={name: events_within(np.unique(np.concatenate([events[row] for row in rows])), starts, binned_ends) for name, rows in marks.items()},
         bin_width=float(bin_width),
+        starts=starts,
     )
 
 
@@ -110,20 +112,9 @@ def _trials(events: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.nd
     return levers - SECONDS_BEFORE_LEVER, ends, rewarded
 
 
-def _counts(spikes: list[np.ndarray], start: float, end: float, bin_width: float) -> np.ndarray:
-    """Spike counts [time, unit] in the complete bins of [start, end)."""
-    # The millionth of a bin keeps a last bin that is complete but for rounding.
-    num_bins = int(np.floor((end - start) / bin_width + 1e-6))
+def _edges(start: float, end: float, bin_width: float) -> np.ndarray:
+    """Edges of the complete bins of [start, end)."""
+    num_bins = number_of_bins(end - start, bin_width)
     if num_bins == 0:
         raise ValueError(f"`bin_width` is {bin_width} s but a trial lasts {end - start:.3f} s; choose narrower bins.")
-    counts = np.zeros((num_bins, len(spikes)))
-    for column, times in enumerate(spikes):
-        bins = np.floor((times - start) / bin_width)
-        counts[:, column] = np.bincount(bins[(bins >= 0) & (bins < num_bins)].astype(np.int64), minlength=num_bins)
-    return counts
-
-
-def _within(rows: list[np.ndarray], starts: np.ndarray, ends: np.ndarray) -> list[Any]:
-    """The event times that fall into each trial, in s from its start."""
-    times = np.unique(np.concatenate(rows))
-    return [times[(times >= start) & (times < end)] - start for start, end in zip(starts, ends, strict=True)]
+    return bin_edges(start, bin_width, num_bins)

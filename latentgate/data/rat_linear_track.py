@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 
 from latentgate.data import video_position_tracking
+from latentgate.data.binning import bin_edges, number_of_bins, spike_counts
 from latentgate.data.sequences import Sequences
 
 FRAMES_PER_SECOND = 60.0
-# Of a bin: keeps a last bin that is complete but for rounding.
-_ROUNDING = 1e-6
 DIRECTIONS = ("backward", "forward")
 
 
@@ -110,10 +109,10 @@ def cut_laps(
         raise ValueError(
             "found no lap; expected at least one. Lower `minimum_speed` or `minimum_distance`, allow a longer `maximum_pause`, or narrow the bins."
         )
-    edges = [start + bin_width * np.arange(int((end - start) / bin_width + _ROUNDING) + 1) for start, end, _ in laps]
+    edges = [bin_edges(start, bin_width, number_of_bins(end - start, bin_width)) for start, end, _ in laps]
     velocities = [np.diff(np.interp(edge, clock, position)) / bin_width for edge in edges]
     return Sequences.from_arrays(
-        [_counts(spikes, edge) for edge in edges],
+        spike_counts(spikes, edges),
         inputs={
             "position": [np.interp(0.5 * (edge[1:] + edge[:-1]), clock, position) for edge in edges],
             "velocity": velocities,
@@ -123,6 +122,7 @@ def cut_laps(
         input_names={"position": ["pixels"], "velocity": ["pixels per s"], "speed": ["pixels per s"]},
         labels={"direction": [DIRECTIONS[int(sign > 0)] for _, _, sign in laps], "start": np.array([start for start, _, _ in laps])},
         bin_width=float(bin_width),
+        starts=[start for start, _, _ in laps],
     )
 
 
@@ -189,8 +189,3 @@ def _stretches(running: np.ndarray, longest_pause: int) -> list[tuple[int, int]]
         else:
             joined.append((first, last))
     return joined
-
-
-def _counts(spikes: Sequence[np.ndarray], edges: np.ndarray) -> np.ndarray:
-    """Spike counts [time, unit] in the half-open bins between the edges."""
-    return np.stack([np.diff(np.searchsorted(np.sort(unit), edges)) for unit in spikes], axis=1)

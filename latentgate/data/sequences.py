@@ -12,18 +12,19 @@ import jax
 import jax.core
 import numpy as np
 
-from latentgate.data import _checks, _sessions, splits
+from latentgate.data import _checks, _description, _kinds, _sessions, splits
 
 _LEAVES = ("values", "observed", "lengths", "inputs", "times", "shared")
+_ANNOTATIONS = ("names", "input_names", "labels", "events", "groups", "bin_width", "starts")
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Sequences:
     """Observed sequences (trials or sessions), independent of each other given the parameters.
 
-    Build it with `from_arrays`, `from_concatenated` or `latentgate.load`; the constructor itself checks nothing. It is
-    a JAX pytree: the leaves are `values`, `observed`, `lengths`, `inputs`, `times` and `shared`; `complete`, the names of
-    the input sets and whether there are times are static. The annotations below are no part of it: a copy made by a JAX
+    Build it with `from_arrays`, `from_concatenated`, `from_spikes`, `from_xarray`, `from_table` or `latentgate.load`; the constructor itself checks
+    nothing. It is a JAX pytree: the leaves are `values`, `observed`, `lengths`, `inputs`, `times` and `shared`; `complete`, the names of the input sets and
+    whether there are times are static. The annotations below are no part of it: a copy made by a JAX
     transformation has none, and two `Sequences` of equal shapes share one compiled program whatever their annotations.
 
     Attributes:
@@ -39,6 +40,9 @@ class Sequences:
         events: Annotation: {name: list with one array of event times per sequence}, in s from its start.
         groups: Annotation: array [sequence] of session labels, or None; splits never cut a group.
         bin_width: Annotation: width of a time step in s, or None.
+        starts: Annotation: float64 [sequence], when each sequence begins on the recording's own clock, in s, or None; step t of sequence i is then the
+            half-open bin [starts[i] + t bin_width, starts[i] + (t + 1) bin_width).
+        input_scales: Annotation: {name of a standardised input set: (centre [input], unit [input])}; inputs are (raw - centre) / unit.
         shared: {name: array} that a model found in all sequences together (distinct gaps, say); empty in data that users make.
 
     Example:
@@ -60,6 +64,8 @@ class Sequences:
     events: dict[str, list[np.ndarray]] = dataclasses.field(default_factory=dict)
     groups: np.ndarray | None = None
     bin_width: float | None = None
+    starts: np.ndarray | None = None
+    input_scales: dict[str, tuple[np.ndarray, np.ndarray]] = dataclasses.field(default_factory=dict)
     shared: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @classmethod
@@ -74,6 +80,7 @@ class Sequences:
         events: Mapping[str, Any] | None = None,
         groups: Any = None,
         bin_width: float | None = None,
+        starts: Any = None,
     ) -> Sequences:
         """Builds sequences from one array per sequence.
 
@@ -88,9 +95,10 @@ class Sequences:
             events: {name: one list of event times per sequence}, in s from the start of the sequence.
             groups: one session label per sequence.
             bin_width: width of a time step in s.
+            starts: when each sequence begins on the recording's own clock, in s.
 
         Raises:
-            TypeError: text, objects, dates or complex numbers where numbers are expected.
+            TypeError: text, objects, dates or complex numbers where numbers are expected; what another constructor takes (it is named).
             ValueError: empty, infinite, all-missing or inconsistent arrays; NaN in inputs; times out of order.
 
         Example:
@@ -99,16 +107,26 @@ class Sequences:
             >>> data.complete, data.num_inputs
             (False, {'inputs': 2})
         """
-        return cls._build(
-            _checks.check_observations(arrays, "arrays"),
-            inputs,
-            times,
-            names,
-            input_names,
-            labels,
-            events,
-            groups,
-            bin_width,
+        _kinds.refuse_other_kinds(arrays)
+        checked = _checks.check_observations(arrays, "arrays")
+        count, lengths = len(checked), [len(array) for array in checked]
+        input_lists = _checks.check_inputs(inputs, lengths)
+        time_list = _checks.check_times(times, lengths)
+        seen = [~np.isnan(array) for array in checked]
+        return cls(
+            values=_checks.pad([np.where(ok, array, 0.0) for ok, array in zip(seen, checked, strict=True)]),
+            observed=_checks.pad(seen),
+            lengths=np.array(lengths, np.int32),
+            inputs={name: _checks.pad(sets) for name, sets in input_lists.items()},
+            times=None if time_list is None else _checks.pad(time_list, repeat_last=True),
+            complete=all(bool(ok.all()) for ok in seen),
+            names=_checks.check_names(names, checked[0].shape[1], "names"),
+            input_names=_checks.check_input_names(input_names, {name: sets[0].shape[1] for name, sets in input_lists.items()}),
+            labels={name: _checks.check_labels(value, count, f"labels[{name!r}]") for name, value in _checks.check_mapping(labels, "labels").items()},
+            events=_checks.check_events(events, count),
+            groups=None if groups is None else _checks.check_labels(groups, count, "groups"),
+            bin_width=_checks.check_bin_width(bin_width),
+            starts=None if starts is None else _sessions.check_starts(starts, count),
         )
 
     @classmethod
@@ -126,6 +144,7 @@ class Sequences:
         events: Mapping[str, Any] | None = None,
         groups: Any = None,
         bin_width: float | None = None,
+        starts: Any = None,
     ) -> Sequences:
         """Builds sequences from sessions laid one after the other in one array.
 
@@ -135,7 +154,7 @@ class Sequences:
             lengths: number of steps of each session; they sum to the length of `array`.
             inputs: [total steps, input], or {name: such an array}.
             times: [total steps], strictly increasing within a session.
-            names, input_names, labels, events, groups, bin_width: as in `from_arrays`, per session.
+            names, input_names, labels, events, groups, bin_width, starts: as in `from_arrays`, per session.
 
         Raises:
             TypeError, ValueError: as `from_arrays`, and when sessions and array do not fit.
@@ -146,40 +165,53 @@ class Sequences:
             [4, 6]
         """
         sessions, inputs, times = _sessions.cut(array, session_starts, lengths, inputs, times)
-        return cls._build(sessions, inputs, times, names, input_names, labels, events, groups, bin_width)
+        return cls.from_arrays(sessions, inputs, times, names, input_names, labels, events, groups, bin_width, starts)
 
     @classmethod
-    def _build(
+    def from_spikes(
         cls,
-        arrays: list[np.ndarray],
-        inputs: Any,
-        times: Any,
-        names: Any,
-        input_names: Any,
-        labels: Any,
-        events: Any,
-        groups: Any,
-        bin_width: Any,
+        spikes: Any,
+        bin_width: float,
+        trials: Any = None,
+        *,
+        align: Any = None,
+        window: Any = None,
+        behaviour: Any = None,
+        events: Any = None,
+        labels: Mapping[str, Any] | None = None,
+        groups: Any = None,
+        names: Any = None,
     ) -> Sequences:
-        lengths = [len(array) for array in arrays]
-        input_lists = _checks.check_inputs(inputs, lengths)
-        time_list = _checks.check_times(times, lengths)
-        num_inputs = {name: sets[0].shape[1] for name, sets in input_lists.items()}
-        seen = [~np.isnan(array) for array in arrays]
-        return cls(
-            values=_checks.pad([np.where(ok, array, 0.0) for ok, array in zip(seen, arrays, strict=True)]),
-            observed=_checks.pad(seen),
-            lengths=np.array(lengths, np.int32),
-            inputs={name: _checks.pad(sets) for name, sets in input_lists.items()},
-            times=None if time_list is None else _checks.pad(time_list, repeat_last=True),
-            complete=all(bool(ok.all()) for ok in seen),
-            names=_checks.check_names(names, arrays[0].shape[1], "names"),
-            input_names=_checks.check_input_names(input_names, num_inputs),
-            labels={name: _checks.check_labels(value, len(arrays), f"labels[{name!r}]") for name, value in _checks.check_mapping(labels, "labels").items()},
-            events=_checks.check_events(events, len(arrays)),
-            groups=None if groups is None else _checks.check_labels(groups, len(arrays), "groups"),
-            bin_width=_checks.check_bin_width(bin_width),
-        )
+        """Counts spikes in bins of trials: see `latentgate.data.time_series.from_spikes`."""
+        from latentgate.data.time_series import from_spikes
+
+        return from_spikes(spikes, bin_width, trials, align=align, window=window, behaviour=behaviour, events=events, labels=labels, groups=groups, names=names)
+
+    @classmethod
+    def from_xarray(cls, array: Any, *, inputs: Any = None, labels: Mapping[str, Any] | None = None, groups: Any = None) -> Sequences:
+        """Sequences of labelled arrays, whose dimensions are known by name: see `latentgate.data.labelled.from_xarray`."""
+        from latentgate.data.labelled import from_xarray
+
+        return from_xarray(array, inputs=inputs, labels=labels, groups=groups)
+
+    @classmethod
+    def from_table(
+        cls,
+        table: Any,
+        *,
+        sequence: str,
+        values: Any,
+        time: str | None = None,
+        inputs: Any = None,
+        labels: Any = None,
+        groups: str | None = None,
+        feature: str | None = None,
+        bin_width: float | None = None,
+    ) -> Sequences:
+        """Sequences of a table with one row per step, or per step and feature: see `latentgate.data.tables.from_table`."""
+        from latentgate.data.tables import from_table
+
+        return from_table(table, sequence=sequence, values=values, time=time, inputs=inputs, labels=labels, groups=groups, feature=feature, bin_width=bin_width)
 
     @property
     def num_sequences(self) -> int:
@@ -221,25 +253,13 @@ class Sequences:
         Raises:
             TypeError, ValueError, IndexError: not indices, nothing chosen, or an index out of range.
         """
-        chosen = splits.as_indices(which, self.num_sequences)
-        lengths = np.asarray(self.lengths)[chosen]
-        longest = int(lengths.max())
-        observed = np.asarray(self.observed)[chosen, :longest]
-        real = lengths[:, None] > np.arange(longest)
-        return Sequences(
-            values=np.asarray(self.values)[chosen, :longest],
-            observed=observed,
-            lengths=lengths,
-            inputs={name: np.asarray(value)[chosen, :longest] for name, value in self.inputs.items()},
-            times=None if self.times is None else np.asarray(self.times)[chosen, :longest],
-            complete=bool(observed[real].all()),
-            names=self.names,
-            input_names=dict(self.input_names),
-            labels={name: value[chosen] for name, value in self.labels.items()},
-            events={name: [value[index] for index in chosen] for name, value in self.events.items()},
-            groups=None if self.groups is None else self.groups[chosen],
-            bin_width=self.bin_width,
-        )
+        from latentgate.data._changes import select
+
+        return select(self, which)
+
+    def annotations(self) -> dict[str, Any]:
+        """What is known of the sequences beside their numbers, as keywords of `from_arrays` (which knows no `input_scales`)."""
+        return {name: getattr(self, name) for name in _ANNOTATIONS}
 
     def to_list(self) -> list[np.ndarray]:
         """One [time, feature] array per sequence, NaN at missing entries."""
@@ -273,19 +293,71 @@ class Sequences:
             inputs: as in `from_arrays`; padded [sequence, time, input] arrays that fit `values` are cut to the lengths.
             input_names: as in `from_arrays`.
         """
-        lengths = [int(length) for length in self.lengths]
+        from latentgate.data._changes import with_inputs
 
-        def cut(value: Any) -> Any:
-            if getattr(value, "ndim", None) == 3 and tuple(value.shape[:2]) == tuple(self.values.shape[:2]):
-                return [row[:length] for row, length in zip(np.asarray(value), lengths, strict=True)]
-            return value
+        return with_inputs(self, inputs, input_names)
 
-        named = {name: cut(value) for name, value in inputs.items()} if isinstance(inputs, Mapping) else cut(inputs)
-        lists = _checks.check_inputs(named, lengths)
-        padded = {name: _checks.pad(sets) for name, sets in lists.items()}
-        names = _checks.check_input_names(input_names, {name: value.shape[2] for name, value in padded.items()})
-        # What a model found in the old inputs does not hold for the new.
-        return dataclasses.replace(self, inputs=padded, input_names=names, shared={})
+    def with_values(self, values: Any, names: Any = None) -> Sequences:
+        """The same trials, with their inputs, times and annotations, and other observations.
+
+        Args:
+            values: list of [time, feature] arrays of the same lengths, or a padded [sequence, time, feature] array; NaN marks a missing entry, and a
+                sequence may be missing altogether.
+            names: of the features; by default the old ones where there are as many.
+
+        Raises:
+            TypeError, ValueError: as `from_arrays`; another number of sequences or steps.
+
+        Example:
+            >>> import numpy as np
+            >>> data = Sequences.from_arrays([np.ones((3, 2))], labels={"rewarded": [True]})
+            >>> data.with_values([np.zeros((3, 5))]).num_features
+            5
+        """
+        from latentgate.data._changes import with_values
+
+        return with_values(self, values, names)
+
+    def rebinned(self, factor: int) -> Sequences:
+        """The same sequences in bins `factor` times as wide: counts are summed (a missing bin makes the wide one missing), inputs averaged.
+
+        An incomplete last bin is left out. Times are those of the first bin of each group; they must be regular.
+
+        Raises:
+            ValueError: a factor that is no positive integer or longer than a sequence; irregular times.
+
+        Example:
+            >>> import numpy as np
+            >>> wide = Sequences.from_arrays([np.arange(5.0)], bin_width=0.1).rebinned(2)
+            >>> wide.values.ravel().tolist(), wide.bin_width
+            ([1.0, 5.0], 0.2)
+        """
+        from latentgate.data._changes import rebinned
+
+        return rebinned(self, factor)
+
+    def standardized(self, names: Any = None, like: Sequences | None = None) -> Sequences:
+        """The same sequences with inputs minus their mean over the real steps, divided by their standard deviation; what that was is kept in `input_scales`.
+
+        A column that never changes (an intercept) is left alone. A fit keeps the scales, refuses data in others, and reports its parameters for raw inputs:
+        `fit.in_original_units()`.
+
+        Args:
+            names: name or names of input sets; None for all.
+            like: training data that were standardised: their scales are used.
+
+        Raises:
+            ValueError: no inputs, an unknown set, a set that is standardised already, or `like` that is not standardised or has other inputs.
+
+        Example:
+            >>> import numpy as np
+            >>> train = Sequences.from_arrays([np.zeros(4)], inputs=[np.array([1.0, 3.0, 1.0, 3.0])]).standardized()
+            >>> train.inputs["inputs"].ravel().tolist(), train.input_scales["inputs"][1].tolist()
+            ([-1.0, 1.0, -1.0, 1.0], [1.0])
+        """
+        from latentgate.data.scaling import standardized
+
+        return standardized(self, names, like)
 
     def with_times(self, times: Any) -> Sequences:
         """The same sequences with rows at more times, unobserved where there were none: see `latentgate.data.times.with_times`, which also says where they are.
@@ -309,6 +381,12 @@ class Sequences:
 
         return cut_at(self, cuts, name, origin)
 
+    def to_xarray(self) -> Any:
+        """An xarray Dataset of everything: see `latentgate.data.labelled.to_xarray`; `from_xarray` reads it back."""
+        from latentgate.data.labelled import to_xarray
+
+        return to_xarray(self)
+
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Writes everything, annotations included, to a .npz or .nc file (by the suffix), never with pickle.
 
@@ -323,18 +401,7 @@ class Sequences:
         leaves = (self.values, self.observed, self.lengths)
         if any(isinstance(leaf, jax.core.Tracer) or not isinstance(leaf, (np.ndarray, jax.Array)) for leaf in leaves):
             return f"Sequences(values={self.values!r}, complete={self.complete})"
-        lengths = np.asarray(self.lengths)
-        shortest, longest = int(lengths.min()), int(lengths.max())
-        steps = str(longest) if shortest == longest else f"{shortest}–{longest}"
-        inputs = ", ".join(f"{name} ({width})" for name, width in self.num_inputs.items()) or "none"
-        missing = 100 * (1 - np.asarray(self.observed).sum() / (lengths.sum() * self.num_features))
-        counted = [
-            f"{self.num_sequences} sequence{'s' * (self.num_sequences != 1)}",
-            f"{steps} step{'s' * (steps != '1')}",
-            f"{self.num_features} feature{'s' * (self.num_features != 1)}",
-        ]
-        irregular = "" if self.times is None else "; irregular times"
-        return f"Sequences({', '.join(counted)}; inputs: {inputs}{irregular}; {missing:.1f} % missing)"
+        return _description.describe(self)
 
 
 def _flatten_with_keys(data: Sequences) -> tuple[list[tuple[Any, Any]], bool]:

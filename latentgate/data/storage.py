@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json
 import os
@@ -100,6 +101,11 @@ def _to_fields(data: Sequences) -> tuple[dict[str, Any], dict[str, tuple[tuple[s
         fields[f"input_{index}"] = (("sequence", "time", f"input_{index}_column"), np.asarray(value))
     for index, value in enumerate(data.labels.values()):
         fields[f"label_{index}"] = (("sequence",), value)
+    if data.starts is not None:
+        fields["starts"] = (("sequence",), data.starts)
+    for index, name in enumerate(data.inputs):
+        if name in data.input_scales:
+            fields[f"input_{index}_scale"] = (("scale", f"input_{index}_column"), np.stack(data.input_scales[name]))
     if data.groups is not None:
         fields["groups"] = (("sequence",), data.groups)
     for index, entries in enumerate(data.events.values()):
@@ -132,7 +138,7 @@ def _from_fields(header: dict[str, Any], fields: dict[str, np.ndarray]) -> Seque
         ends = np.cumsum(fields[f"event_{index}_count"])
         return np.split(fields.get(f"event_{index}_times", np.zeros(0)), ends[:-1])
 
-    return Sequences.from_arrays(
+    data = Sequences.from_arrays(
         cut(fields["values"]),
         inputs={name: cut(fields[f"input_{index}"]) for index, name in enumerate(header["inputs"])},
         times=cut(fields["times"]) if "times" in fields else None,
@@ -142,7 +148,10 @@ def _from_fields(header: dict[str, Any], fields: dict[str, np.ndarray]) -> Seque
         events={name: events(index) for index, name in enumerate(header["events"])},
         groups=fields["groups"].astype(header["groups"]) if header["groups"] else None,
         bin_width=header["bin_width"],
+        starts=fields.get("starts"),
     )
+    scales = {name: fields.get(f"input_{index}_scale") for index, name in enumerate(header["inputs"])}
+    return dataclasses.replace(data, input_scales={name: (scale[0], scale[1]) for name, scale in scales.items() if scale is not None})
 
 
 def _engine() -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -162,16 +163,9 @@ def _insert(data: Sequences, rows: list[np.ndarray], inside: list[np.ndarray], n
         arrays.append(observations)
     if arrivals:
         inputs[ARRIVAL] = arrivals
-    return Sequences.from_arrays(
-        arrays,
-        inputs=inputs,
-        times=merged,
-        names=data.names,
-        input_names=data.input_names,
-        labels=data.labels,
-        events=data.events,
-        groups=data.groups,
-    )
+    # Rows are no bins any more.
+    finer = Sequences.from_arrays(arrays, inputs=inputs, times=merged, **(data.annotations() | {"bin_width": None}))
+    return dataclasses.replace(finer, input_scales=dict(data.input_scales))
 
 
 def _carry_state(

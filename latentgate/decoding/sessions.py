@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from latentgate.arguments import suspect
+
 CONSTANT_NEURONS = ("refuse", "drop")
 
 
@@ -91,7 +93,21 @@ def read_pairs(neural: Any, kinematics: Any) -> tuple[Sessions, Sessions]:
                 f"kinematics: found NaN in {missing.size} bins of session {index}, the first in bin {missing[0]}, expected numbers: "
                 "cut the session there into two, or interpolate."
             )
+    _suspect_swapped(activity, targets)
     return activity, targets
+
+
+def _suspect_swapped(activity: Sessions, targets: Sessions) -> None:
+    """Warns where the kinematics are spike counts and the neural activity is none: the two are then likely to have changed places."""
+    if targets.arrays[0].shape[1] <= activity.arrays[0].shape[1] or not all(_are_counts(goals) for goals in targets.arrays):
+        return
+    if not any(_are_counts(rows) for rows in activity.arrays):
+        suspect("neural", "its numbers are no counts, and those of kinematics are, in more columns. The order is fit(neural, kinematics).")
+
+
+def _are_counts(array: np.ndarray) -> bool:
+    known = array[~np.isnan(array)]
+    return bool(((known >= 0) & (known == np.floor(known))).all())
 
 
 def varying_neurons(activity: Sessions, constant_neurons: str) -> np.ndarray:

@@ -65,7 +65,7 @@ def _dataset(variables: dict) -> xr.Dataset:
 
 def _pointwise(fit: Fit, data: Sequences, unit: str) -> xr.Dataset:
     assert fit.posterior is not None
-    fit.model.check(data)
+    fit.check(data)
     draws, shape = fit._draws(None), (fit.posterior.num_chains, fit.posterior.num_draws)
     if unit == "sequence":
         values = np.asarray(averaging.log_likelihoods(fit.model, draws, data)).reshape(*shape, -1)

@@ -8,8 +8,10 @@ import numpy as np
 import xarray as xr
 
 import latentgate.metrics as metrics
+from latentgate.arguments import at_least, described
 from latentgate.data import Sequences
 from latentgate.models import StateSpaceModel
+from latentgate.models.observations import require_sequences
 
 from .engine import Engine
 from .fitting import fit
@@ -42,10 +44,12 @@ def cross_validate(
     Raises:
         ValueError: for fewer than two folds or no model.
     """
+    if not isinstance(models, Mapping):
+        raise TypeError(f"models: found {described(models)}, expected {{label: model}}, for example {{2: lg.HMM(2, emission), 3: lg.HMM(3, emission)}}.")
     if not models:
         raise ValueError("models: found none, expected {label: model}, for example {2: lg.HMM(2, emission)}.")
-    if num_folds < 2:
-        raise ValueError(f"num_folds: found {num_folds}, expected at least 2.")
+    at_least("num_folds", num_folds, 2)
+    require_sequences(data)
     names = ["log_likelihood", "log_likelihood_per_step", "train_log_likelihood_per_step", "converged"] + ["bits_per_spike"] * counts
     scores = {name: np.zeros((len(models), num_folds)) for name in names}
     for fold, (train_index, test_index) in enumerate(data.folds(num_folds)):

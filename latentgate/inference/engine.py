@@ -6,8 +6,8 @@ import abc
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 
+from latentgate.arguments import at_least
 from latentgate.data import Sequences
 from latentgate.models.base import Model, StateSpaceModel
 
@@ -42,6 +42,11 @@ class Engine(abc.ABC):
 
     name: str
 
+    @property
+    def copies(self) -> int:
+        """How many sets of parameters run at once: restarts, or chains."""
+        return int(getattr(self, "restarts", getattr(self, "chains", 1)))
+
     def check_model(self, model: Model) -> None:
         """Raises TypeError, before anything is compiled, for a model that the engine cannot fit: here one that is no chain."""
         if not isinstance(model, StateSpaceModel):
@@ -65,9 +70,7 @@ class Engine(abc.ABC):
         Raises:
             ValueError: if it is none, or less than `least`.
         """
-        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-            raise ValueError(f"{label}: found {value!r}, expected an integer of at least {least}.")
-        return int(value)
+        return at_least(label, value, least)
 
 
 def _text(value: Any) -> str:

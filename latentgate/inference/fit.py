@@ -16,9 +16,12 @@ import xarray as xr
 from numpyro.distributions import Distribution, biject_to
 
 import latentgate.metrics as metrics
+from latentgate.arguments import described, key_of
 from latentgate.data import Sequences
+from latentgate.data.scaling import same_scales
 from latentgate.kernels import Path as StatePath
 from latentgate.models.base import resolve
+from latentgate.models.observations import require_sequences
 
 from . import averaging, storage
 from .alignment import has_states, match_params, permute_states
@@ -69,6 +72,8 @@ class Fit:
         data: the sequences it was fitted to; None after `load`, since a saved fit holds no data.
         posterior: draws, or None for a point estimate.
         traces: {name: array [epoch]} of what an engine measured while it ran, besides the log-joint.
+        input_scales: {name of an input set: (centre [input], unit [input])} of the data it was fitted to, where inputs were standardised; data of other scales
+            are refused.
     """
 
     model: Any
@@ -83,6 +88,7 @@ class Fit:
     data: Sequences | None = field(default=None, compare=False)
     posterior: Posterior | None = None
     traces: dict[str, np.ndarray] = field(default_factory=dict)
+    input_scales: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict, compare=False)
 
     @property
     def log_joint_history(self) -> np.ndarray:
@@ -109,6 +115,17 @@ class Fit:
         """The prior of every parameter, as it is given the parameters that it depends on."""
         return {name: resolve(prior, self._arrays) for name, prior in self.model.priors().items()}
 
+    def check(self, data: Sequences) -> None:
+        """Raises ValueError, naming what is wrong, if the data cannot belong to the model, or their inputs are in other units than those it was fitted to."""
+        self.model.check(data)
+        if not same_scales(data.input_scales, self.input_scales):
+            if not self.input_scales:
+                raise ValueError("data: found standardised inputs, expected raw ones, to which the model was fitted; leave out data.standardized().")
+            found = "standardised otherwise than" if data.input_scales else "not standardised as"
+            raise ValueError(
+                f"data: found inputs {found} those of the fit, expected the same units; pass data.standardized(like=train), with the data fitted to."
+            )
+
     def log_likelihood(self, data: Sequences, draws: int | None = AVERAGED_DRAWS) -> xr.DataArray:
         """Log-likelihood of each sequence, latents integrated out, dims (sequence); the log of the mean likelihood where there are draws.
 
@@ -120,7 +137,7 @@ class Fit:
 
     def posterior_log_likelihoods(self, data: Sequences, draws: int | None = None) -> xr.DataArray:
         """Log-likelihood of each sequence under each draw, dims (draw, sequence); one draw for a point estimate."""
-        self.model.check(data)
+        self.check(data)
         data = self.model.catalogue(data)
         values = np.asarray(averaging.log_likelihoods(self.model, self._draws(draws), data))
         _require_no_underflow(values)
@@ -141,7 +158,7 @@ class Fit:
 
     def most_probable_path(self, data: Sequences) -> xr.DataArray:
         """Most probable state at each step (Viterbi), dims (sequence, time), -1 at padding; of latents the path of largest density, NaN at padding."""
-        self.model.check(data)
+        self.check(data)
         data = self.model.catalogue(data)
         path = self.model.most_probable_path(self._arrays, data)
         return self._path(data, np.asarray(path.states if isinstance(path, StatePath) else path), ("sequence", "time"), "most_probable_path")
@@ -151,9 +168,9 @@ class Fit:
 
         Each is of another draw of the parameters, if there are any.
         """
-        self.model.check(data)
+        self.check(data)
         data = self.model.catalogue(data)
-        key = jax.random.key(seed)
+        key = key_of(seed)
         if self.posterior is None:
             drawn = self.model.sample_latents(key, self._arrays, data, num_samples)
         else:
@@ -172,10 +189,39 @@ class Fit:
         Args:
             lengths: steps of each sequence.
             seed: of the draw.
-            inputs: as in `Sequences.from_arrays`, where the model reads inputs.
+            inputs: as in `Sequences.from_arrays`, where the model reads inputs; standardised where those of the fit are (see `input_scales`).
             **options: of the model's own `simulate`: times, where it runs in continuous time.
         """
-        return self.model.simulate(jax.random.key(seed), self._arrays, lengths, inputs, **options)
+        if np.ndim(lengths) != 1:
+            raise TypeError(f"lengths: found {described(lengths)}, expected the steps of each sequence in a list, for instance [100] for one sequence.")
+        simulated, latents = self.model.simulate(key_of(seed), self._arrays, lengths, inputs, **options)
+        return replace(simulated, input_scales=dict(self.input_scales)), latents
+
+    def in_original_units(self) -> xr.Dataset:
+        """The parameters for raw inputs, of a fit to standardised ones: weights per unit of the raw input, biases at its zero, transition rows likewise.
+
+        Raw inputs have the same likelihood under them as standardised inputs have under `params`. A fit to raw inputs gives its parameters as they are.
+
+        Returns:
+            Parameters by name; where there are posterior draws, these too, `posterior.` before the name, and the means of the converted draws.
+
+        Raises:
+            ValueError: for a part of the model that reads standardised inputs otherwise than by weights, or without a bias.
+
+        Example:
+            >>> import numpy as np, latentgate as lg
+            >>> rng = np.random.default_rng(0)
+            >>> x = rng.normal(50.0, 10.0, (500, 1))
+            >>> choice = (rng.uniform(size=(500, 1)) < 1 / (1 + np.exp(-0.2 * (x - 45)))).astype(float)
+            >>> data = lg.Sequences.from_arrays([choice], inputs=[x]).standardized()
+            >>> fit = lg.fit(lg.HMM(1, lg.emissions.BernoulliGLM(1)), data, seed=0)
+            >>> raw = fit.in_original_units()
+            >>> bool(abs(raw["emission.weights"][0, 0] - 0.2) < 0.05), bool(abs(raw["emission.bias"][0] + 9.0) < 2.5)
+            (True, True)
+        """
+        from .original_units import in_original_units
+
+        return in_original_units(self)
 
     def parameters(self, num_samples: int) -> dict[str, jax.Array]:
         """Parameters for as many samples, {name: [sample, ...]}: posterior draws, evenly spaced and repeated where there are fewer, or the point estimate."""
@@ -187,7 +233,7 @@ class Fit:
         Returns:
             dims (draw, sequence, time, feature); NaN at padding.
         """
-        self.model.check(data)
+        self.check(data)
         lengths = [int(length) for length in data.lengths]
         inputs = {name: [np.asarray(rows)[i, :n] for i, n in enumerate(lengths)] for name, rows in data.inputs.items()} or None
         options: dict[str, Any] = {}
@@ -195,21 +241,37 @@ class Fit:
             options["times"] = [np.asarray(data.times)[i, :n] for i, n in enumerate(lengths)]
         drawn = np.full((num_samples, *np.shape(data.values)), np.nan)
         parameters = self.parameters(num_samples)
-        for index, key in enumerate(jax.random.split(jax.random.key(seed), num_samples)):
+        for index, key in enumerate(jax.random.split(key_of(seed), num_samples)):
             simulated, _ = self.model.simulate(key, {name: value[index] for name, value in parameters.items()}, lengths, inputs, **options)
             drawn[index] = np.where(np.asarray(data.mask)[..., None], simulated.values, np.nan)
         return xr.DataArray(drawn, dims=("draw", "sequence", "time", "feature"), name="posterior_predictive")
 
     def bits_per_spike(self, data: Sequences, train: Sequences) -> float:
         """Gain over a homogeneous Poisson with the mean rates of `train`, in bits per spike of `data`."""
+        require_sequences(train, "train")
         return metrics.bits_per_spike(float(self.log_likelihood(data).sum()), data, metrics.mean_rates(train))
 
     def bic(self, data: Sequences) -> float:
         """Bayesian information criterion, number of parameters times log(steps) − 2 log-likelihood: smaller is better."""
+        require_sequences(data)
         return self.num_parameters * float(np.log(data.num_steps)) - 2 * float(self.log_likelihood(data).sum())
 
     def aligned_to(self, other: Fit) -> Fit:
-        """The same fit with its states renumbered to match those of `other`."""
+        """The same fit with its states renumbered to match those of `other`.
+
+        Raises:
+            TypeError: if `other` is no fit.
+            ValueError: if its model has other parameters, or another number of states.
+        """
+        if not isinstance(other, Fit):
+            raise TypeError(f"other: found {described(other)}, expected a fit, as lg.fit returns it.")
+        found, expected = ({name: np.shape(value) for name, value in one.own_params.items()} for one in (other, self))
+        if found != expected:
+            name = next(name for name in {**expected, **found} if found.get(name) != expected.get(name))
+            raise ValueError(
+                f"other: found {name} of shape {found.get(name, 'none')}, expected {expected.get(name, 'none')}; only fits of models with as many states "
+                "and the same parameters have states that can be matched."
+            )
         return self.with_states(match_params(other.params, self.params, self.model.interchangeable_dims()))
 
     def with_states(self, order) -> Fit:
@@ -334,7 +396,7 @@ class Fit:
         return {name: jnp.asarray(value) for name, value in self.posterior.flat(most).items()}
 
     def _law(self, data: Sequences, draws: int | None, question: str, name: str) -> xr.DataArray | xr.Dataset:
-        self.model.check(data)
+        self.check(data)
         data = self.model.catalogue(data)
         found, log_likelihood = averaging.laws(self.model, self._draws(draws), data, question)
         _require_no_underflow(np.asarray(log_likelihood))

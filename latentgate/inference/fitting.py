@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+from collections.abc import Mapping
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from latentgate.arguments import check_seed, described
 from latentgate.data import Sequences
 from latentgate.models.base import Model, StateSpaceModel
 
@@ -17,6 +21,7 @@ from .checkpoint import Checkpoint, identity_of
 from .em import EM
 from .engine import Engine, Task
 from .fit import Fit
+from .suspicions import look_over
 
 
 def fit(
@@ -56,13 +61,16 @@ def fit(
         (2, 3)
     """
     if not isinstance(model, Model):
-        raise TypeError(f"model: found {type(model).__name__}, expected a latentgate model such as lg.HMM(3, lg.emissions.Poisson(20)).")
+        order = " The order is lg.fit(model, data, engine, seed=...)." if isinstance(model, Sequences) else ""
+        raise TypeError(f"model: found {described(model)}, expected a latentgate model such as lg.HMM(3, lg.emissions.Poisson(20)).{order}")
     if engine is None:
         engine = EM() if isinstance(model, StateSpaceModel) else AmortisedSVI()
     if not isinstance(engine, Engine):
-        raise TypeError(f"engine: found {engine!r}, expected lg.EM(...), lg.MAP(...), lg.SVI(...), lg.NUTS(...) or lg.AmortisedSVI(...).")
+        raise TypeError(f"engine: found {described(engine)}, expected lg.EM(...), lg.MAP(...), lg.SVI(...), lg.NUTS(...) or lg.AmortisedSVI(...).")
     engine.check_model(model)
+    check_seed(seed)
     model.check(data)
+    look_over(model, data, engine.copies)
     model = model.suited_to(data)
     if isinstance(start, Fit):
         start = model.adopt(start.model, {name: jnp.asarray(value) for name, value in start.params.items()})
@@ -70,7 +78,7 @@ def fit(
         start = _checked_start(model, data, start)
     stored = Checkpoint.open(checkpoint, {} if checkpoint is None else identity_of(model, data, engine.identity, seed, start))
     prepared = jax.device_put(_prepare(model, model.catalogue(data)))
-    return engine.fit(Task(model, data, prepared, seed, start, progress, stored))
+    return dataclasses.replace(engine.fit(Task(model, data, prepared, seed, start, progress, stored)), input_scales=dict(data.input_scales))
 
 
 @eqx.filter_jit
@@ -78,7 +86,9 @@ def _prepare(model: Model, data: Sequences) -> Sequences:
     return model.prepare(data)
 
 
-def _checked_start(model: Model, data: Sequences, start: dict) -> dict[str, jax.Array]:
+def _checked_start(model: Model, data: Sequences, start: Any) -> dict[str, jax.Array]:
+    if not isinstance(start, Mapping):
+        raise TypeError(f"start: found {described(start)}, expected a fit, or parameters {{name: array}} such as fit.params.")
     expected = jax.eval_shape(model.initialize, jax.random.key(0), data)
     unknown, absent = sorted(set(start) - set(expected)), sorted(set(expected) - set(start))
     if unknown or absent:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .fit import Fit
 
 FORMAT = "latentgate fit 1"
-_TRACES = "traces."
+_TRACES, _SCALES = "traces.", "input_scales."
 _HISTORIES = ("log_joint_history", "log_likelihood_history")
 
 
@@ -48,6 +48,7 @@ def to_dataset(fit: Fit) -> xr.Dataset:
         "restart_outcomes": json.dumps([record.outcome.name for record in fit.restarts]),
         "feature_names": json.dumps(fit.feature_names),
     }
+    variables |= {f"{_SCALES}{name}": (("scale", f"{_SCALES}{name}.input"), np.stack(scale)) for name, scale in fit.input_scales.items()}
     if fit.posterior is not None:
         posterior = fit.posterior
         variables |= {f"posterior.{name}": (("chain", "draw", *dims[name]), value) for name, value in posterior.draws.items()}
@@ -106,6 +107,7 @@ def _from_dataset(cls: type[Fit], stored: xr.Dataset) -> Fit:
         feature_names=None if feature_names is None else tuple(feature_names),
         posterior=_posterior(stored, names) if "pareto_k" in attributes else None,
         traces={str(name)[len(_TRACES) :]: value.values for name, value in stored.items() if str(name).startswith(_TRACES)},
+        input_scales={str(name)[len(_SCALES) :]: (value.values[0], value.values[1]) for name, value in stored.items() if str(name).startswith(_SCALES)},
     )
 
 

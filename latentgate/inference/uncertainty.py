@@ -308,7 +308,7 @@ def uncertainty(fit: Fit, data: Sequences, of: Of = "posterior") -> Uncertainty:
         )
     if fit.posterior is not None:
         raise ValueError(f"fit: found posterior draws by {fit.engine}, expected a point fit by EM or MAP; Fit.interval and Fit.posterior know the draws.")
-    fit.model.check(data)
+    fit.check(data)
     with double_precision():
         data = jax.device_put(fit.model.catalogue(data))
         point = coordinates(fit.model, fit.params)

@@ -56,7 +56,8 @@ def prevalence(fit: Fit, data: Sequences, times: Any, follow_up: Any = None) -> 
     # What was seen after the first row is forgotten, and with it how rows came to be seen.
     first_only = np.asarray(finer.observed) & (np.arange(finer.max_length) == 0)[:, None]
     inputs = {name: value for name, value in finer.inputs.items() if name != ARRIVAL}
-    blind = dataclasses.replace(finer, observed=first_only, values=np.where(first_only, finer.values, 0.0), inputs=inputs, complete=False)
+    names = {name: columns for name, columns in finer.input_names.items() if name in inputs}
+    blind = finer.with_values(np.where(first_only, finer.values, np.nan)).with_inputs(inputs, names)
     foretold = np.asarray(fit.filter(blind))
     observed, expected = np.zeros((len(times), model.num_states)), np.zeros((len(times), model.num_states))
     for sequence, (start, end) in enumerate(zip(starts, ends, strict=True)):

@@ -111,7 +111,7 @@ def data_of(fit: Fit, data: Sequences | None) -> Sequences:
     data = fit.data if data is None else data
     if data is None:
         raise ValueError("data: found None, since a saved fit holds no data; pass data=, the sequences it was fitted to.")
-    fit.model.check(data)
+    fit.check(data)
     return data
 
 

@@ -9,6 +9,38 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from latentgate.data import Sequences
+
+
+def spike_history(data: Sequences, basis: Basis) -> np.ndarray:
+    """Filtered past of all neurons as inputs, for models that have no `history` of their own: what the GLMs with this basis see.
+
+    Args:
+        data: counts [sequence, time, neuron]; a missing entry counts as no spike.
+        basis: from `lg.basis`.
+
+    Returns:
+        [sequence, time, neuron * function], the functions of neuron 0 first, for `data.with_inputs({"history": ...})`. Before the first step of a sequence
+        there is nothing. As inputs these are given numbers: a simulation from a model does not feed its own spikes back through them.
+
+    Raises:
+        TypeError: for something that is no basis.
+
+    Example:
+        >>> import numpy as np, latentgate as lg
+        >>> data = lg.Sequences.from_arrays([np.array([[1.0, 0.0], [0.0, 2.0], [0.0, 0.0]])])
+        >>> history = lg.basis.spike_history(data, lg.basis.Separate(2))
+        >>> history[0].tolist()
+        [[0.0, 0.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 2.0, 0.0]]
+        >>> data.with_inputs({"history": history}).num_inputs
+        {'history': 4}
+    """
+    if not isinstance(basis, Basis):
+        raise TypeError(f"basis: found {type(basis).__name__}, expected one of lg.basis, for example lg.basis.RaisedCosine(4, window=20).")
+    features = np.asarray(basis.features(data.values))
+    # The padding after a sequence still sees its last spikes.
+    return np.where(np.asarray(data.mask)[..., None], features.reshape(*features.shape[:2], -1), 0.0)
+
 
 class Basis(eqx.Module):
     """Functions of the lag 1 ... window, in time steps; lag 0 never enters."""

@@ -10,12 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from latentgate.arguments import at_least, described
 from latentgate.data import Sequences
 from latentgate.kernels import BACKENDS, SEMIRINGS, DiscreteChain, Smoothed, safe_log
 
 from .base import Params, Part, Prior, StateSpaceModel, split_keys, with_prefix, without_prefix
 from .emissions.base import Emission
 from .initial import Initial, initial_of
+from .observations import require_sequences
 from .transitions import Stationary, Transition
 
 
@@ -60,17 +62,17 @@ class HMM(StateSpaceModel):
         semiring: str = "scaled",
         backend: str = "auto",
     ):
-        if isinstance(num_states, bool) or not isinstance(num_states, int | np.integer) or num_states < 1:
-            raise ValueError(f"num_states: found {num_states!r}, expected an integer of at least 1.")
+        if isinstance(num_states, Emission):
+            raise ValueError(f"num_states: found {described(num_states)}, expected an integer of at least 1; the order is lg.HMM(num_states, emission).")
+        self.num_states = at_least("num_states", num_states)
         if not isinstance(emission, Emission):
-            raise ValueError(f"emission: found {emission!r}, expected one of lg.emissions, for example lg.emissions.Poisson(20).")
+            raise ValueError(f"emission: found {described(emission)}, expected one of lg.emissions, for example lg.emissions.Poisson(20).")
         if transition is not None and not isinstance(transition, Transition):
-            raise ValueError(f"transition: found {transition!r}, expected one of lg.transitions, for example lg.transitions.Sticky().")
+            raise ValueError(f"transition: found {described(transition)}, expected one of lg.transitions, for example lg.transitions.Sticky().")
         if semiring not in SEMIRINGS:
             raise ValueError(f"semiring: found {semiring!r}, expected one of {', '.join(map(repr, SEMIRINGS))}.")
         if backend not in BACKENDS:
             raise ValueError(f"backend: found {backend!r}, expected one of {', '.join(map(repr, BACKENDS))}.")
-        self.num_states = int(num_states)
         self.emission = emission
         self.transition = Stationary() if transition is None else transition
         self.initial = initial_of(initial, initial_concentration, self.num_states)
@@ -106,8 +108,7 @@ class HMM(StateSpaceModel):
 
     def check(self, data: Sequences) -> None:
         """See `StateSpaceModel.check`."""
-        if not isinstance(data, Sequences):
-            raise TypeError(f"data: found {type(data).__name__}, expected lg.Sequences; wrap arrays with lg.Sequences.from_arrays([...]).")
+        require_sequences(data)
         self.transition.check(data)
         self.emission.check(data)
 

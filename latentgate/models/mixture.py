@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from latentgate.arguments import described
 from latentgate.data import Sequences
 
 from .base import Params, Part, Prior, split_keys, with_prefix, without_prefix
@@ -44,10 +45,11 @@ class Mixture(eqx.Module):
 
     def __init__(self, gate: Gate, experts: Experts, start: str = "k-means", balance: tuple[Balance, ...] = ()):
         if not isinstance(gate, Gate):
-            raise ValueError(f"gate: found {gate!r}, expected one of lg.gates, for example lg.gates.Softmax().")
+            raise ValueError(f"gate: found {described(gate)}, expected one of lg.gates, for example lg.gates.Softmax().")
         if not isinstance(experts, Experts):
             raise ValueError(
-                f"experts: found {experts!r}, expected one of lg.experts, for example lg.experts.LinearGaussian(3); wrap an emission in lg.experts.OfEmission."
+                f"experts: found {described(experts)}, expected one of lg.experts, for example lg.experts.LinearGaussian(3); wrap an emission in "
+                "lg.experts.OfEmission."
             )
         if not gate.normalised:
             raise ValueError(

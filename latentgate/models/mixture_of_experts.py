@@ -20,6 +20,7 @@ from .experts.base import Experts
 from .gates.balancing import Balance
 from .gates.base import Gate
 from .mixture import Mixture
+from .observations import require_sequences
 
 # Share of the spread of the data below which noise on a few rows is none.
 _THIN = 0.01
@@ -86,8 +87,7 @@ class MixtureOfExperts(StateSpaceModel):
 
     def check(self, data: Sequences) -> None:
         """See `StateSpaceModel.check`."""
-        if not isinstance(data, Sequences):
-            raise TypeError(f"data: found {type(data).__name__}, expected lg.Sequences; wrap arrays with lg.Sequences.from_arrays([y], inputs=[x]).")
+        require_sequences(data)
         self.mixture.check(data)
 
     def suited_to(self, data: Sequences) -> Self:

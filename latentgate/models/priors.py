@@ -16,6 +16,8 @@ import numpyro.distributions as dist
 from jax import Array
 from numpyro.distributions import constraints
 
+from latentgate.arguments import positive
+
 from .base import Params, Prior, with_shape
 
 AXES = ("state", "neuron", "source", "basis")
@@ -89,6 +91,9 @@ class Ridge(_Free):
 
     scale: float = 1.0
 
+    def __check_init__(self):
+        positive("scale", self.scale)
+
     def _prior(self) -> dist.Distribution:
         return dist.Normal(0.0, self.scale)
 
@@ -101,6 +106,9 @@ class L1(_Free):
     """
 
     scale: float = 0.1
+
+    def __check_init__(self):
+        positive("scale", self.scale)
 
     def _prior(self) -> dist.Distribution:
         return dist.Laplace(0.0, self.scale)
@@ -118,6 +126,10 @@ class GaussianTied(CouplingPrior):
 
     scale: float = 1 / 3
     center_scale: float = 1.0
+
+    def __check_init__(self):
+        positive("scale", self.scale)
+        positive("center_scale", self.center_scale)
 
     def priors(self, shape: Shape) -> dict[str, Prior]:
         """See base."""
@@ -188,8 +200,8 @@ class OneHot(CouplingPrior):
             raise ValueError(f'form: found {form!r}, expected "gumbel-softmax" or "categorical".')
         if temperature is not None and form == "categorical":
             raise ValueError(f'temperature: found {temperature!r}, expected None, since form="categorical" has none; leave it out.')
-        if temperature is not None and not temperature > 0:
-            raise ValueError(f"temperature: found {temperature!r}, expected a positive number.")
+        if temperature is not None:
+            positive("temperature", temperature)
         if len(concentration) != 3 or min(concentration) < 1:
             raise ValueError(f"concentration: found {concentration!r}, expected three numbers of at least 1: inhibitory, none, excitatory.")
         self.form = form

@@ -44,6 +44,7 @@ def example():
         events={"lever in": [[0.5], [], [0.1, 0.2]], "never": [[], [], []]},
         groups=["monday", "monday", "tuesday"],
         bin_width=0.05,
+        starts=[12.5, -3.0, 100.0],
     )
 
 
@@ -74,6 +75,12 @@ def same(first, second):
     if first.groups is not None:
         np.testing.assert_array_equal(first.groups, second.groups)
     assert first.bin_width == second.bin_width
+    assert (first.starts is None) == (second.starts is None)
+    if first.starts is not None:
+        np.testing.assert_array_equal(first.starts, second.starts)
+    assert first.input_scales.keys() == second.input_scales.keys()
+    for name in first.input_scales:
+        np.testing.assert_array_equal(first.input_scales[name], second.input_scales[name])
 
 
 def test_fields_of_a_ragged_example():
@@ -182,6 +189,7 @@ def test_select_keeps_annotations_and_trims():
     assert part.groups.tolist() == ["monday", "monday"]
     assert part.names == ("a", "b", "c")
     assert part.bin_width == 0.05
+    assert part.starts.tolist() == [-3.0, 12.5]
     assert part.input_names == data.input_names
     same(data.select([True, False, True]), data.select([0, 2]))
     same(data.select(slice(1, None)), data.select([1, 2]))
@@ -227,5 +235,11 @@ def test_with_inputs():
 
 
 def test_repr():
-    assert repr(example()) == ("Sequences(3 sequences, 2–6 steps, 3 features; inputs: stimulus (2), choice (1); irregular times; 2.8 % missing)")
+    assert repr(example()) == (
+        "Sequences(3 sequences, 2–6 steps, 3 features, bins of 0.05 s (0.6 s in all); inputs: stimulus (2), choice (1); irregular times; 2.8 % missing)"
+    )
+    steps = [np.arange(3.0), np.arange(2.0)]
+    regular = Sequences.from_arrays(steps, times=[7.0 + 0.1 * row for row in steps])
+    assert repr(regular) == "Sequences(2 sequences, 2–3 steps, 1 feature; inputs: none; times every 0.1; 0.0 % missing)"
+    assert "irregular times" in repr(Sequences.from_arrays(steps, times=[[0.0, 0.1, 0.2], [0.0, 0.11]]))
     assert repr(Sequences.from_arrays([[1.0]])) == ("Sequences(1 sequence, 1 step, 1 feature; inputs: none; 0.0 % missing)")

@@ -11,6 +11,7 @@ from jax import Array
 from latentgate.data import Sequences
 
 from ..base import Params, Part
+from ..observations import check_features
 from ..unconstrained import maximise
 
 # L-BFGS steps of an M-step without closed form: EM needs progress, not convergence, at each iteration.
@@ -70,8 +71,7 @@ class Emission(Part):
 
     def check(self, data: Sequences) -> None:
         """Checks the number of features and the input sets; subclasses add the support."""
-        if data.num_features != self.num_features:
-            raise ValueError(f"data: found {data.num_features} features, expected {self.num_features} for {type(self).__name__}; arrays are [time, feature].")
+        check_features(self, self.num_features, data)
         check_inputs(type(self).__name__, self.input_sets, data)
 
 
@@ -84,15 +84,3 @@ def check_inputs(owner: str, wanted: dict[str, int], data: Sequences) -> None:
         found = data.inputs[name].shape[-1]
         if found != columns:
             raise ValueError(f"inputs[{name!r}]: found {found} columns, expected {columns} for {owner}.")
-
-
-def check_counts(owner: str, data: Sequences) -> None:
-    """Raises ValueError at the first negative or fractional count."""
-    values, observed = np.asarray(data.values), np.asarray(data.observed)
-    wrong = observed & ((values < 0) | (values != np.floor(values)))
-    if wrong.any():
-        sequence, step, feature = np.argwhere(wrong)[0]
-        raise ValueError(
-            f"data: found {values[sequence, step, feature]:g} in sequence {sequence}, step {step}, feature {feature}, expected counts "
-            f"0, 1, 2, ... for {owner}; pass spike counts per bin, not rates."
-        )

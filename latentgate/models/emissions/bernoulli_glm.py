@@ -11,8 +11,9 @@ from latentgate.data import Sequences
 
 from ..base import Params, Prior, with_shape
 from ..newton import fits_newton, row_log_prior
+from ..observations import check_categories
 from .base import Emission
-from .checks import at_least, check_categories, prior_or, refuse_idle_prior
+from .checks import at_least, prior_or, refuse_idle_prior
 from .logistic import chosen_log_probs, log_odds, newton_m_step
 from .statistics import column_spread
 

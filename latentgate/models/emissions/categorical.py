@@ -13,8 +13,9 @@ from latentgate.kernels import safe_log
 
 from ..base import Params, Prior, with_shape
 from ..distributions import dirichlet_mode, numbers_of
+from ..observations import check_categories
 from .base import Emission
-from .checks import at_least, check_categories, prior_or
+from .checks import at_least, prior_or
 
 
 class Categorical(Emission):

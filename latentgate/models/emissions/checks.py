@@ -7,7 +7,9 @@ from typing import Literal
 
 import numpy as np
 import numpyro.distributions as dist
+from numpyro.distributions import constraints
 
+from latentgate.arguments import at_least, described, positive
 from latentgate.data import Sequences
 
 from ..distributions import mended
@@ -15,61 +17,37 @@ from ..distributions import mended
 # How far the spread of a feature may lie from `scale` before the default priors are questioned.
 _SUSPECT_RATIO = 30.0
 
-
-def at_least(name: str, value: int, smallest: int = 1) -> int:
-    """The value as an integer.
-
-    Raises:
-        ValueError: unless it is an integer of at least `smallest`.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < smallest:
-        raise ValueError(f"{name}: found {value!r}, expected an integer of at least {smallest}.")
-    return int(value)
-
-
-def positive(name: str, value: float) -> float:
-    """The value, a positive finite number.
-
-    Raises:
-        ValueError: for anything else.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not 0 < value < np.inf:
-        raise ValueError(f"{name}: found {value!r}, expected a positive number.")
-    return float(value)
+__all__ = ["at_least", "positive", "prior_or", "refuse_idle_prior", "warn_about_scale"]
 
 
 def prior_or(name: str, prior: dist.Distribution | Literal["flat"] | None, default: dist.Distribution) -> dist.Distribution:
     """The prior given, the default for None, or for "flat" a constant density on the default's support.
 
     Raises:
-        ValueError: unless it is a numpyro distribution.
+        ValueError: unless it is a numpyro distribution, and not one on all real numbers for a parameter that is bounded.
     """
     if isinstance(prior, str) and prior == "flat":
         return dist.ImproperUniform(default.support, (), ())
     if prior is None:
         return mended(default)
     if not isinstance(prior, dist.Distribution):
-        raise ValueError(f"{name}: found {prior!r}, expected a distribution of numpyro, for example {type(default).__name__}(...), or None.")
+        raise ValueError(f"{name}: found {described(prior)}, expected a distribution of numpyro, for example {type(default).__name__}(...), or None.")
+    if prior.support is constraints.real and default.support is not constraints.real and not isinstance(prior, dist.Delta):
+        raise ValueError(
+            f"{name}: found {type(prior).__name__}, which gives weight to every real number, expected one on the support of this parameter, "
+            f"as {type(default).__name__} is (support: {_support(default)}); the support of a prior is the constraint of its parameter."
+        )
     return mended(prior)
+
+
+def _support(law: dist.Distribution) -> str:
+    return type(law.support).__name__.strip("_").replace("_", " ")
 
 
 def refuse_idle_prior(name: str, prior: dist.Distribution | None, exists: bool, why: str) -> None:
     """Raises ValueError for a prior of a parameter that the emission has not: accepted, it would change nothing."""
     if prior is not None and not exists:
         raise ValueError(f"{name}: found {type(prior).__name__}, expected None, since {why}; leave it out.")
-
-
-def check_categories(owner: str, num_categories: int, data: Sequences) -> None:
-    """Raises ValueError at the first observed value that is not one of 0, 1, ..., num_categories - 1."""
-    values, observed = np.asarray(data.values), np.asarray(data.observed)
-    wrong = observed & ((values < 0) | (values >= num_categories) | (values != np.floor(values)))
-    if wrong.any():
-        sequence, step, feature = np.argwhere(wrong)[0]
-        known = "0 or 1" if num_categories == 2 else f"integers 0 to {num_categories - 1}"
-        raise ValueError(
-            f"data: found {values[sequence, step, feature]:g} in sequence {sequence}, step {step}, feature {feature}, expected {known} for {owner}; "
-            "recode the values, and mark what is missing by NaN."
-        )
 
 
 def warn_about_scale(owner: str, scale: float, data: Sequences) -> None:

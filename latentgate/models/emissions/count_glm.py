@@ -10,13 +10,15 @@ import numpyro.distributions as dist
 from jax import Array
 from jax.scipy.special import gammaln
 
+from latentgate.arguments import described
 from latentgate.data import Sequences
 
 from ..base import Params, Part, Prior, with_computed, with_shape
 from ..basis import Basis
+from ..observations import check_counts
 from ..priors import CouplingPrior
-from .base import Emission, check_counts
-from .checks import prior_or, refuse_idle_prior
+from .base import Emission
+from .checks import at_least, positive, prior_or, refuse_idle_prior
 from .links import LINKS, Rate, rate
 from .poisson import log_factorials, with_log_factorials
 from .quadratic_step import LinearRows, quadratic_step
@@ -56,9 +58,9 @@ class _CountGLM(Emission):
         weight_prior: dist.Distribution | None = None,
     ):
         if coupling is not None and not isinstance(coupling, CouplingPrior):
-            raise ValueError(f"coupling: found {coupling!r}, expected one of lg.priors (Flat, Ridge, L1, GaussianTied, OneHot) or None.")
+            raise ValueError(f"coupling: found {described(coupling)}, expected one of lg.priors (Flat, Ridge, L1, GaussianTied, OneHot) or None.")
         if history is not None and not isinstance(history, Basis):
-            raise ValueError(f"history: found {history!r}, expected one of lg.basis, for example lg.basis.Exponential(window=5).")
+            raise ValueError(f"history: found {described(history)}, expected one of lg.basis, for example lg.basis.Exponential(window=5).")
         if coupling is not None and history is None:
             raise ValueError("history: found None, expected a basis (lg.basis) for the coupling to act through.")
         if link not in LINKS:
@@ -67,15 +69,13 @@ class _CountGLM(Emission):
             raise ValueError(f"self_history: found {self_history!r}, expected one of {', '.join(map(repr, SELF_HISTORY))}.")
         if self_history == "coupled" and coupling is None:
             raise ValueError('self_history: found "coupled" without coupling, expected "separate" or "none".')
-        if not bin_width > 0:
-            raise ValueError(f"bin_width: found {bin_width!r}, expected a positive number.")
-        self.num_neurons = num_neurons
+        self.num_neurons = at_least("num_neurons", num_neurons)
         self.history = history
         self.coupling = coupling
         self.self_history = self_history if history is not None else "none"
         self.link = link
-        self.bin_width = bin_width
-        self.num_inputs = num_inputs
+        self.bin_width = positive("bin_width", bin_width)
+        self.num_inputs = at_least("num_inputs", num_inputs, 0)
         self.inputs = inputs
         refuse_idle_prior("history_prior", history_prior, self.self_history == "separate", "there is no separate self-history")
         refuse_idle_prior("weight_prior", weight_prior, num_inputs > 0, "there are no inputs (num_inputs=0)")

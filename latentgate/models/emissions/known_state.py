@@ -11,6 +11,7 @@ from jax import Array
 from latentgate.data import Sequences
 
 from ..base import Params, Prior
+from ..observations import recoding
 from .base import Emission
 from .checks import at_least
 
@@ -93,6 +94,7 @@ class KnownState(Emission):
             raise ValueError(
                 f"data: found {values[sequence, step, 0]:g} in {sequence_name(data, int(sequence))}, step {step}, expected a state 0 to {self.num_states - 1}"
                 f"{codes}; recode the values, and mark by NaN where nothing is known."
+                f"{recoding(values[observed], self.num_states)}"
             )
 
     def initialize(self, key: Array, data: Sequences, num_states: int) -> Params:

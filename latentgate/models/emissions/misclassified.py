@@ -17,11 +17,12 @@ from latentgate.kernels import safe_log
 from ..base import Params, Prior, with_shape
 from ..distributions import dirichlet_mode, numbers_of
 from ..newton import fits_newton, newton_rows, value_and_derivatives, weighted_gram
+from ..observations import check_categories
 from ..on_entries import OnEntries
 from ..patterns import contrasts, references
 from ..simplex_rows import SimplexRows
 from .base import Emission
-from .checks import at_least, check_categories, prior_or, refuse_idle_prior
+from .checks import at_least, prior_or, refuse_idle_prior
 from .known_state import sequence_name
 from .logistic import NEWTON_STEPS
 from .statistics import column_spread

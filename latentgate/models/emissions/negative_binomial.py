@@ -15,7 +15,8 @@ from latentgate.data import Sequences
 from ..base import Params, Prior, with_shape
 from ..distributions import numbers_of
 from ..newton import newton_rows
-from .base import Emission, check_counts
+from ..observations import check_counts
+from .base import Emission
 from .checks import at_least, prior_or
 from .poisson import log_factorials, with_log_factorials
 

@@ -11,7 +11,9 @@ from jax.scipy.special import gammaln
 from latentgate.data import Sequences
 
 from ..base import Params, Prior, with_computed, with_shape
-from .base import Emission, check_counts
+from ..observations import check_counts
+from .base import Emission
+from .checks import at_least, prior_or
 
 _LOG_FACTORIALS = "_log_factorials"
 
@@ -35,9 +37,9 @@ class Poisson(Emission):
     prior: dist.Distribution
 
     def __init__(self, num_neurons: int, prior: dist.Distribution | None = None):
-        self.num_neurons = num_neurons
+        self.num_neurons = at_least("num_neurons", num_neurons)
         # A tenth of a spike in a tenth of a bin: keeps every rate positive, and is forgotten after a few bins.
-        self.prior = dist.Gamma(1.1, 0.1) if prior is None else prior
+        self.prior = prior_or("prior", prior, dist.Gamma(1.1, 0.1))
 
     @property
     def num_features(self) -> int:

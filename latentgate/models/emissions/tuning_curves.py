@@ -11,8 +11,9 @@ from latentgate.data import Sequences
 
 from ..base import Params, Prior
 from ..newton import newton_rows
+from ..observations import check_counts
 from ..splines import FEWEST_KNOTS, SmoothCoefficients, cubic_basis
-from .base import Emission, check_counts
+from .base import Emission
 from .checks import at_least, positive
 from .poisson import log_factorials, with_log_factorials
 

@@ -11,8 +11,9 @@ from latentgate.data import Sequences
 
 from ..base import Params, Prior, with_shape
 from ..distributions import numbers_of
+from ..observations import check_categories
 from .base import Emission
-from .checks import at_least, check_categories, prior_or
+from .checks import at_least, prior_or
 
 # Probability of the right label at the start of a fit.
 _MOSTLY_RIGHT = 0.9

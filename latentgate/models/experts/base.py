@@ -12,6 +12,7 @@ from latentgate.data import Sequences
 
 from ..base import Params
 from ..emissions.base import Emission, check_inputs
+from ..observations import check_features
 from ..sized import ReadsInputs, sized_by_inputs
 
 
@@ -47,8 +48,7 @@ class ExpertsOnInputs(ReadsInputs, Experts):
 
     def check(self, data: Sequences) -> None:
         """One feature and the input set; subclasses add the support and the design."""
-        if data.num_features != self.num_features:
-            raise ValueError(f"data: found {data.num_features} features, expected {self.num_features} for {type(self).__name__}; arrays are [time, feature].")
+        check_features(self, self.num_features, data)
         check_inputs(type(self).__name__, sized_by_inputs(self, data).input_sets, data)
 
 

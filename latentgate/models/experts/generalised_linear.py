@@ -14,14 +14,15 @@ from latentgate.data import Sequences
 
 from ..base import Params, Part, Prior, with_shape
 from ..designs import check_design, input_names, is_flat, observed_rows
-from ..emissions.base import Emission, check_counts
+from ..emissions.base import Emission
 from ..emissions.bernoulli_glm import BernoulliGLM
 from ..emissions.categorical_glm import CategoricalGLM
-from ..emissions.checks import at_least, check_categories, prior_or
+from ..emissions.checks import at_least, prior_or
 from ..emissions.count_glm import PoissonGLM
 from ..emissions.logistic import NEWTON_STEPS
 from ..emissions.statistics import column_spread
 from ..newton import fits_newton, newton_rows, row_log_prior, value_and_derivatives, weighted_gram
+from ..observations import check_categories, check_counts
 from ..sized import sized_by_inputs
 from .base import Experts, ExpertsOnInputs
 from .of_emission import ByEmission

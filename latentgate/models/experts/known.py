@@ -16,6 +16,7 @@ from ..base import Params, WithoutParameters
 from ..distributions import mended
 from ..emissions.base import check_inputs
 from ..emissions.checks import at_least
+from ..observations import check_features
 from ..sized import sized_by_inputs
 from .base import Experts
 
@@ -95,8 +96,7 @@ class Known(WithoutParameters, Experts):
 
     def check(self, data: Sequences) -> None:
         """The number of features, the input set, and observations that the law allows."""
-        if data.num_features != self.features:
-            raise ValueError(f"data: found {data.num_features} features, expected {self.features} for Known; arrays are [time, feature].")
+        check_features(self, self.features, data)
         check_inputs("Known", self.suited_to(data).input_sets, data)
         steps = np.shape(data.values)[:2]
         law = self._law_at(None if self.inputs is None else jnp.asarray(data.inputs[self.inputs]))

@@ -20,6 +20,7 @@ from ..emissions.base import check_inputs
 from ..emissions.checks import at_least, positive
 from ..guides import Guide, NoiseLaw, Recurrent
 from ..noise_space import Bound, NoiseSpaceModel
+from ..observations import check_features, require_sequences
 from ..potentials import Network, Potential
 from . import answers
 from .readout import NormalReadout, PoissonReadout, Readout
@@ -191,10 +192,8 @@ class LangevinFlow(NoiseSpaceModel):
 
     def check(self, data: Sequences) -> None:
         """See `Model.check`."""
-        if not isinstance(data, Sequences):
-            raise TypeError(f"data: found {type(data).__name__}, expected lg.Sequences; wrap arrays with lg.Sequences.from_arrays([...]).")
-        if data.num_features != self.num_neurons:
-            raise ValueError(f"data: found {data.num_features} features, expected {self.num_neurons} neurons; arrays are [time, neuron].")
+        require_sequences(data)
+        check_features(self, self.num_neurons, data)
         if data.max_length < 2:
             raise ValueError("data: found sequences of one step each, expected at least one with two, since latents move from step to step.")
         if self.num_inputs:

@@ -14,8 +14,8 @@ from jax.scipy.special import gammaln
 from latentgate.data import Sequences
 
 from ..base import Params, Part, Prior
-from ..emissions.base import check_counts
 from ..emissions.links import rate
+from ..observations import check_counts
 
 # Standard deviation of the log-rates that a start gives.
 _STARTING_GAIN = 0.5

@@ -23,6 +23,7 @@ from latentgate.kernels.small_matrices import cholesky, log_determinant, solve_p
 from ..base import Params, Prior, StateSpaceModel, split_keys, with_prefix, without_prefix
 from ..distributions import InverseWishart
 from ..emissions.checks import at_least
+from ..observations import check_features, require_sequences
 from ..unconstrained import maximise
 from .canonical import canonical_basis, change_basis
 from .dynamics import NUMERICAL_STEPS, ConstantDynamics, Dynamics, Linear, covariance_mode, flat
@@ -126,10 +127,8 @@ class LinearDynamicsModel(StateSpaceModel):
 
     def check(self, data: Sequences) -> None:
         """See `StateSpaceModel.check`."""
-        if not isinstance(data, Sequences):
-            raise TypeError(f"data: found {type(data).__name__}, expected lg.Sequences; wrap arrays with lg.Sequences.from_arrays([...]).")
-        if data.num_features != self.num_features:
-            raise ValueError(f"data: found {data.num_features} features, expected {self.num_features} for {type(self).__name__}; arrays are [time, feature].")
+        require_sequences(data)
+        check_features(self, self.num_features, data)
         self.dynamics.check(data)
 
     def initialize(self, key: Array, data: Sequences) -> Params:

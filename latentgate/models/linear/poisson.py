@@ -17,10 +17,11 @@ from latentgate.kernels.gaussian.sequences_last import Law
 from ..base import Params, Prior, with_computed, with_shape, without_prefix
 from ..basis import Basis
 from ..distributions import InverseWishart
-from ..emissions.base import check_counts, check_inputs
+from ..emissions.base import check_inputs
 from ..emissions.checks import at_least, prior_or, refuse_idle_prior
 from ..emissions.poisson import log_factorials, with_log_factorials
 from ..newton import fits_newton
+from ..observations import check_counts
 from ..unconstrained import maximise
 from .approximation import Counts, Options, Readout, laplace, variational
 from .base import LinearDynamicsModel

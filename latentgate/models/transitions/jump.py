@@ -181,7 +181,10 @@ def with_arrivals(matrices: Array, generators: Array, gaps: Array, arrivals: Arr
 def check_times(data: Sequences) -> None:
     """Raises ValueError for data without times, without a gap, or with unknown arrivals."""
     if data.times is None:
-        raise ValueError("data: found no times, expected them for a process in continuous time; pass Sequences.from_arrays(..., times=[...]).")
+        raise ValueError(
+            "data: found no times, expected them for a process in continuous time; pass Sequences.from_arrays(..., times=[...]), "
+            "for bins of equal width times=[bin_width * np.arange(len(array)) for array in arrays]."
+        )
     if data.max_length < 2:
         raise ValueError("data: found sequences of one row each, expected at least one with two: without time between rows there is nothing to learn from.")
     if ARRIVAL in data.inputs:
