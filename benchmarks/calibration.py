@@ -29,7 +29,7 @@ from scipy import stats
 jax.config.update("jax_enable_x64", True)
 
 import latentgate as lg
-from latentgate.models.base import StateSpaceModel, resolve
+from latentgate.models.base import StateSpaceModel
 
 BINS = 10
 FALSE_ALARM = 0.01
@@ -92,14 +92,6 @@ CASES = {
 }
 
 
-def draw_parameters(model: StateSpaceModel, key: jax.Array) -> dict[str, jax.Array]:
-    """One draw from the prior."""
-    params: dict[str, jax.Array] = {}
-    for name, sub in zip(model.priors(), jax.random.split(key, len(model.priors())), strict=True):
-        params[name] = jnp.asarray(resolve(model.priors()[name], params).sample(sub))
-    return params
-
-
 def quantities(case: Case, params: dict[str, np.ndarray], log_likelihood: np.ndarray) -> dict[str, np.ndarray]:
     """{name: [sample]} of parameters [sample, ...], states in order."""
     order = None if case.order_by is None else np.argsort(case.order_by(params), -1)
@@ -122,7 +114,7 @@ def quantities(case: Case, params: dict[str, np.ndarray], log_likelihood: np.nda
 def replicate(case: Case, seed: int, ranks_of: int, engine: lg.NUTS) -> tuple[dict[str, int], lg.Fit]:
     """Rank of every true quantity among `ranks_of` nearly independent draws."""
     for_params, for_data = jax.random.split(jax.random.key(seed))
-    truth = draw_parameters(case.model, for_params)
+    truth = case.model.sample_prior(for_params)
     inputs = [np.random.default_rng([seed, i]).normal(size=(n, case.num_inputs)) for i, n in enumerate(case.lengths)] if case.num_inputs else None
     data, _ = case.model.simulate(for_data, truth, case.lengths, inputs)
     fit = lg.fit(case.model, data, engine, seed=seed, progress=False)

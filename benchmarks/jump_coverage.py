@@ -27,7 +27,7 @@ from scipy import stats
 
 jax.config.update("jax_enable_x64", True)
 
-from calibration import BINS, FALSE_ALARM, draw_parameters
+from calibration import BINS, FALSE_ALARM
 from side_by_side import load_average, table, write_json
 
 import latentgate as lg
@@ -76,7 +76,7 @@ def simulated(seed: int, truth: dict[str, np.ndarray], num_subjects: int = NUM_S
 
 
 def replicate(model: lg.MarkovJumpProcess, seed: int, engine: lg.NUTS, ranks_of: int, num_subjects: int = NUM_SUBJECTS) -> Replication:
-    truth = {name: np.asarray(value) for name, value in draw_parameters(model, jax.random.key(seed)).items()}
+    truth = {name: np.asarray(value) for name, value in model.sample_prior(jax.random.key(seed)).items()}
     data = simulated(seed, truth, num_subjects)
     top = lg.fit(model, data, CLIMB, seed=seed, progress=False)
     sampled = lg.fit(model, data, engine, seed=seed, start=top, progress=False)

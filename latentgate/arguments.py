@@ -16,9 +16,11 @@ _LONGEST = 60
 def described(value: Any) -> str:
     """A value in a few words: a class in place of an instance is called so, and what fills many lines is called by its type."""
     if isinstance(value, type):
-        return f"the class {value.__name__} (without parentheses, expected an instance: {value.__name__}(...))"
+        return f"the class {value.__name__} without parentheses"
     text = repr(value)
-    return text if len(text) <= _LONGEST and "\n" not in text else f"{type(value).__name__}(...)"
+    if len(text) <= _LONGEST and "\n" not in text:
+        return text
+    return f"a {type(value).__name__} of {len(value)}" if isinstance(value, list | tuple | dict) else f"{type(value).__name__}(...)"
 
 
 def at_least(name: str, value: int, smallest: int = 1) -> int:

@@ -19,8 +19,11 @@ def replaced_in_one_step(path: Path) -> Iterator[Path]:
 
     Raises:
         FileNotFoundError: the folder does not exist.
+        IsADirectoryError: `path` is itself a folder.
     """
     path = path.absolute()
+    if path.is_dir():
+        raise IsADirectoryError(f"`path` is the folder {path}; expected the name of a file, for instance {path / 'name.nc'}.")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"`path` is {path} but the folder {path.parent} does not exist; create it first.")
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)

@@ -17,6 +17,12 @@ def test_package_is_lazy():
     assert run(code) == "[]"
 
 
+def test_the_package_adds_little_to_jax():
+    from latentgate.cli.first_calls import IMPORTS, in_fresh_process
+
+    assert in_fresh_process(IMPORTS)["import latentgate (added)"] < 0.5
+
+
 def test_plotting_waits_with_matplotlib():
     assert run("import sys; import latentgate; latentgate.plotting.em_trace; print('matplotlib' in sys.modules)") == "False"
 
@@ -69,7 +75,9 @@ def test_unknown_name():
         _ = lg.HMMM
 
 
-def test_numpyro_is_whole_where_arviz_was_imported_first():
-    """ArviZ leaves a lazy numpyro behind; its distributions must not be loaded twice."""
-    code = "import arviz, latentgate.models, numpyro.infer.util, numpyro.distributions; numpyro.distributions.distribution"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
+@pytest.mark.parametrize("first", ["arviz, latentgate.models", "arviz, numpyro.distributions, latentgate.models"])
+def test_numpyro_is_whole_where_arviz_was_imported_first(first):
+    """ArviZ leaves a lazy numpyro behind; its distributions must not be loaded twice, and sampling must find all of them."""
+    code = f"import {first}, numpyro.infer.util, numpyro.distributions; numpyro.distributions.distribution, numpyro.distributions.conjugate"
+    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr

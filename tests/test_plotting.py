@@ -9,7 +9,6 @@ from matplotlib import pyplot
 import latentgate as lg
 from latentgate import plotting
 from latentgate.data.jump_processes import JumpPath
-from latentgate.inference import Fit, Outcome, RestartRecord
 
 
 @pytest.fixture(autouse=True)
@@ -121,6 +120,12 @@ def test_coupling_checks_its_axes():
         plotting.coupling(np.zeros((2, 4, 4)), ax=[pyplot.subplots()[1]])
     with pytest.raises(ValueError, match=r"weights: found shape \(2, 4, 3\)"):
         plotting.coupling(np.zeros((2, 4, 3)))
+    with pytest.raises(ValueError, match="weights: found NaN or infinity"):
+        plotting.coupling(np.full((2, 4, 4), np.nan))
+    with pytest.raises(ValueError, match="limit: found 0"):
+        plotting.coupling(np.zeros((2, 4, 4)), limit=0)
+    with pytest.raises(ValueError, match="type_prior: found rows that do not sum to one"):
+        plotting.connection_types(np.ones((4, 4, 3)))
 
 
 def test_types_mix_colours_by_probability():
@@ -148,24 +153,6 @@ def test_transition_matrix_prints_its_numbers():
     assert texts(axes) == [".990", ".010", "<.001", "0", "1", "0", ".250", ".250", ".500", "10 s", "∞", "0.2 s", "mean stay"]
 
 
-def fit_with(histories, outcomes):
-    records = [RestartRecord({}, np.array(history), np.array(history), outcome) for history, outcome in zip(histories, outcomes, strict=True)]
-    best = int(np.argmax([max(history) for history in histories]))
-    model = lg.HMM(2, lg.emissions.Poisson(2))
-    return Fit(model, {}, "EM", 0, outcomes[best], True, records, best)
-
-
-def test_trace_is_the_distance_below_the_best():
-    fitted = fit_with([[-300.0, -120.0], [-250.0, -110.0, -100.0], [-500.0]], [Outcome.ITERATION_LIMIT, Outcome.CONVERGED, Outcome.UNDERFLOW])
-    axes = plotting.em_trace(fitted)
-    draw(axes)
-    drawn = [np.asarray(line.get_ydata()).tolist() for line in axes.lines if len(line.get_xdata()) and line.get_label() != "other restarts"]
-    assert [-200.0, -20.0] in drawn
-    assert [-150.0, -10.0, 0.0] in drawn
-    assert [-400.0] in drawn
-    assert axes.get_yscale() == "symlog"
-
-
 def test_bars_carry_their_numbers():
     axes = plotting.bits_per_spike({"one-state GLM": 0.25, "HMM": 0.5}, {"one-state GLM": [0.2, 0.3], "HMM": [0.4, 0.6]})
     draw(axes)
@@ -173,6 +160,10 @@ def test_bars_carry_their_numbers():
     assert [bar.get_height() for bar in axes.patches] == [0.25, 0.5]
     with pytest.raises(ValueError, match="by_sequence: found the models"):
         plotting.bits_per_spike({"a": 0.1}, {"b": [0.1]})
+    with pytest.raises(ValueError, match=r"by_sequence: found shapes \[\(1,\), \(2,\)\]"):
+        plotting.bits_per_spike({"a": 0.1, "b": 0.2}, {"a": [0.1], "b": [0.1, 0.2]})
+    with pytest.raises(TypeError, match=r"scores: found \{\}, expected a mapping"):
+        plotting.bits_per_spike({})
 
 
 def test_occupancy_draws_every_trial_and_the_means():

@@ -22,6 +22,6 @@ def with_mathml(page: str) -> str:
     return EQUATION.sub(written, page)
 
 
-def on_page_content(page: str, **_: Any) -> str:
+def on_page_content(text: str, **_: Any) -> str:
     """mkdocs: the body of a page is ready."""
-    return with_mathml(page)
+    return with_mathml(text)

@@ -1,4 +1,4 @@
-"""A page loads what lies beside it and nothing else: addresses that the theme would fetch programs from are taken out of its script."""
+"""A page loads what lies beside it and nothing else: scripts from elsewhere are taken out, and what the theme's own would fetch."""
 
 from __future__ import annotations
 
@@ -8,8 +8,15 @@ from typing import Any
 
 # The theme draws Mermaid diagrams with a script from a public host; the book has no such diagrams.
 FETCHED = re.compile(r"https?://unpkg\.com/[\w.@/-]*")
-# Public icons and sources that the theme's maps of its own scripts speak of.
+# Of what a script was made, for those who debug it.
 SOURCE_MAP = re.compile(r"\n?(//|/\*)# sourceMappingURL=.*$", re.MULTILINE)
+# The converter of notebooks adds MathJax; equations are MathML here.
+SCRIPT = re.compile(r'<script[^>]*\bsrc="https?://[^>]*>\s*</script>')
+
+
+def on_post_page(text: str, **_: Any) -> str:
+    """mkdocs: the HTML of a page is ready."""
+    return SCRIPT.sub("", text)
 
 
 def on_post_build(config: Any, **_: Any) -> None:

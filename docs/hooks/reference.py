@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import pkgutil
 from types import ModuleType
 from typing import Any
 
 from mkdocs.structure.files import File, Files
 
 import latentgate
+import latentgate.adapters
 
-ADAPTERS = ("dynamax", "nwb", "pymc", "pynapple", "sklearn")
 MODELS = "latentgate.models"
+# Constructors of `Sequences` whose arguments are described where the work is done.
+CONSTRUCTORS = ("time_series.from_spikes", "labelled.from_xarray", "labelled.to_xarray", "tables.from_table")
 
 
 def public_names(module: ModuleType) -> list[str]:
@@ -60,19 +63,25 @@ def pages() -> dict[str, str]:
             page = f"{home.rpartition('.')[2]}.md"
             parts = [entry(home, home, 1, members="false"), *(entry(f"{home}.{name}", f"lg.{name}", 2) for name in names)]
             if home == MODELS:
-                parts.extend(entry(f"{MODELS}.{name}", f"{MODELS}.{name}", 2) for name in ("Model", "StateSpaceModel"))
+                parts.extend(entry(f"{MODELS}.base.{name}", f"{MODELS}.{name}", 2) for name in ("Model", "StateSpaceModel"))
             written[page] = "\n".join(parts)
         places.update(dict.fromkeys(names, page))
+    written["data.md"] += "".join("\n" + entry(f"latentgate.data.{path}", f"latentgate.data.{path}", 2) for path in CONSTRUCTORS)
     written["adapters.md"] = entry("latentgate.adapters", "latentgate.adapters", 1, members="false")
-    for name in ADAPTERS:
-        written["adapters.md"] += "\n" + entry(f"latentgate.adapters.{name}", f"latentgate.adapters.{name}", 2)
+    for found in pkgutil.iter_modules(latentgate.adapters.__path__, "latentgate.adapters."):
+        written["adapters.md"] += "\n" + entry(found.name, found.name, 2)
     written["index.md"] = overview(places)
     return written
 
 
 def overview(places: dict[str, str]) -> str:
     """The first page: every public name, and where it is described."""
-    lines = ["# Reference", "", "Everything below is reached as `lg.NAME` after `import latentgate as lg`; optional neighbours are in [adapters](adapters.md).", ""]
+    lines = [
+        "# Reference",
+        "",
+        "Everything below is reached as `lg.NAME` after `import latentgate as lg`; optional neighbours are in [adapters](adapters.md).",
+        "",
+    ]
     lines += ["| name | what it is |", "|---|---|"]
     for name in latentgate.__all__:
         summary = (inspect.getdoc(getattr(latentgate, name)) or "").split("\n")[0].replace("|", r"\|")

@@ -12,6 +12,10 @@ from latentgate.cli import bench, decode, demo, fit, info, rates, report
 from latentgate.cli.shared import DONE, EXIT_CODES, FAILED, INTERRUPTED, WRONG_ARGUMENTS, WrongArguments, tell
 
 _COMMANDS = (demo, fit, decode, report, rates, bench, info)
+_EPILOG = (
+    f"{EXIT_CODES}. Compiled programs are kept in the user's cache folder, so that the same command is faster the second time; "
+    "set LATENTGATE_NO_COMPILATION_CACHE=1 to keep none."
+)
 _EXPECTED = (OSError, ValueError, TypeError, ArithmeticError, ImportError)
 
 
@@ -49,7 +53,7 @@ def _one_line(error: Exception) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="latentgate", description="Latent dynamics from noisy sequences, on JAX.", epilog=EXIT_CODES)
+    parser = argparse.ArgumentParser(prog="latentgate", description="Latent dynamics from noisy sequences, on JAX.", epilog=_EPILOG)
     commands = parser.add_subparsers(required=True, metavar="command")
     for command in _COMMANDS:
         command.add(commands)

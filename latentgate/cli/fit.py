@@ -115,8 +115,6 @@ def _check_engine(options: argparse.Namespace, name: str) -> None:
         raise WrongArguments(f"--engine: found {name!r} with {options.model}, expected {' or '.join(known)}.")
     if options.restarts is not None and name in ("svi", "amortised"):
         raise WrongArguments(f"--restarts: the engine {name} has one starting point; leave it out.")
-    if options.checkpoint is not None and name == "amortised":
-        return
 
 
 def _engine(options: argparse.Namespace, name: str) -> Engine:

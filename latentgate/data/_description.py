@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
+import jax.core
 import numpy as np
 
 from latentgate.data.binning import regular_step
 
 
 def describe(data: Any) -> str:
-    """The representation of concrete `Sequences`."""
+    """The representation of `Sequences`; of traced ones, or of a tree of something else in their shape, only what is safe to ask."""
+    leaves = (data.values, data.observed, data.lengths)
+    if any(isinstance(leaf, jax.core.Tracer) or not isinstance(leaf, (np.ndarray, jax.Array)) for leaf in leaves):
+        return f"Sequences(values={data.values!r}, complete={data.complete})"
     lengths = np.asarray(data.lengths)
     shortest, longest = int(lengths.min()), int(lengths.max())
     steps = str(longest) if shortest == longest else f"{shortest}–{longest}"

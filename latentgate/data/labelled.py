@@ -97,7 +97,7 @@ def to_xarray(data: Sequences) -> Any:
         >>> import numpy as np
         >>> from latentgate.data import Sequences
         >>> data = Sequences.from_arrays([np.ones((2, 3)), np.ones((4, 3))], labels={"rewarded": [True, False]}, bin_width=0.5)
-        >>> dict(data.to_xarray().sel(time=1.5).values.sizes), data.to_xarray().rewarded.values.tolist()
+        >>> dict(data.to_xarray()["values"].sel(time=1.5).sizes), data.to_xarray()["rewarded"].values.tolist()
         ({'sequence': 2, 'feature': 3}, [True, False])
     """
     import xarray

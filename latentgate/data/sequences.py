@@ -360,17 +360,7 @@ class Sequences:
         return standardized(self, names, like)
 
     def with_times(self, times: Any) -> Sequences:
-        """The same sequences with rows at more times, unobserved where there were none: see `latentgate.data.times.with_times`, which also says where they are.
-
-        Args:
-            times: [request], the same for all sequences, or a list with one such array per sequence.
-
-        Example:
-            >>> import numpy as np
-            >>> data = Sequences.from_arrays([np.array([0.0, 1.0])], times=[[0.0, 2.0]])
-            >>> data.with_times([0.5, 1.5]).times[0].tolist()
-            [0.0, 0.5, 1.5, 2.0]
-        """
+        """The same sequences with rows at more times, unobserved where there were none: see `latentgate.data.times.with_times`."""
         from latentgate.data.times import with_times
 
         return with_times(self, times)[0]
@@ -398,9 +388,6 @@ class Sequences:
         return save(self, path)
 
     def __repr__(self) -> str:
-        leaves = (self.values, self.observed, self.lengths)
-        if any(isinstance(leaf, jax.core.Tracer) or not isinstance(leaf, (np.ndarray, jax.Array)) for leaf in leaves):
-            return f"Sequences(values={self.values!r}, complete={self.complete})"
         return _description.describe(self)
 
 

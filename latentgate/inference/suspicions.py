@@ -12,6 +12,7 @@ import numpy as np
 from latentgate.arguments import suspect
 from latentgate.data import Sequences
 from latentgate.models import HMM, LangevinOnGrid, MixtureOfExperts, StateSpaceModel
+from latentgate.models.transitions import Jump
 
 # Bins this wide, in s, in which a feature counts so few events a second, are more often given in milliseconds.
 _WIDE_BIN = 5.0
@@ -20,6 +21,8 @@ _SPARSE = 0.1
 _FAR_FROM_ZERO = 3e3
 # How much of a gap between times may be lost to rounding.
 _LOST_GAP = 0.01
+
+_FLOAT64 = "or compute in float64: jax.config.update('jax_enable_x64', True) before anything else."
 
 
 def look_over(model: Any, data: Sequences, copies: int) -> None:
@@ -36,6 +39,7 @@ def look_over(model: Any, data: Sequences, copies: int) -> None:
     _never_observed(data)
     if not jax.config.read("jax_enable_x64"):
         _digits(data)
+        _digits_of_times(model, data)
     if isinstance(model, StateSpaceModel) and not isinstance(model, MixtureOfExperts):
         _one_step(model, data)
     if isinstance(model, HMM) and not isinstance(model, LangevinOnGrid):
@@ -100,7 +104,6 @@ def _never_observed(data: Sequences) -> None:
 
 
 def _digits(data: Sequences) -> None:
-    remedy = "or compute in float64: jax.config.update('jax_enable_x64', True) before anything else."
     sets = {"feature": (np.asarray(data.values), np.asarray(data.observed))}
     mask = np.asarray(data.mask)[..., None]
     sets |= {f"column of inputs[{name!r}]": (np.asarray(values), mask) for name, values in data.inputs.items()}
@@ -114,16 +117,20 @@ def _digits(data: Sequences) -> None:
             suspect(
                 "float32",
                 f"{name} {column} has mean {centre[column]:g} and spread {spread[column]:.2g}, and float32 keeps seven digits. "
-                f"Take the mean off and divide by the spread, {remedy}",
+                f"Take the mean off and divide by the spread, {_FLOAT64}",
             )
             return
-    if data.times is not None and data.max_length > 1:
-        times, real = np.asarray(data.times), np.asarray(data.mask)[:, 1:]
-        gaps, kept = np.diff(times, axis=1), np.diff(times.astype(np.float32), axis=1)
-        if (np.abs(kept - gaps)[real] > _LOST_GAP * gaps[real]).any():
-            suspect(
-                "float32", f"times up to {times.max():g} leave it no digits for gaps of {gaps[real].min():.2g}. Take off the start of each sequence, {remedy}"
-            )
+
+
+def _digits_of_times(model: Any, data: Sequences) -> None:
+    if data.times is None or not isinstance(getattr(model, "transition", None), Jump):
+        return
+    times, real = np.asarray(data.times), np.asarray(data.mask)[:, 1:]
+    gaps, kept = np.diff(times, axis=1), np.diff(times.astype(np.float32), axis=1)
+    if (np.abs(kept - gaps)[real] > _LOST_GAP * gaps[real]).any():
+        suspect(
+            "float32", f"times up to {times.max():g} leave it no digits for gaps of {gaps[real].min():.2g}. Take off the start of each sequence, {_FLOAT64}"
+        )
 
 
 def _one_step(model: Any, data: Sequences) -> None:

@@ -33,7 +33,7 @@ def sample_paths(fit: Fit, data: Sequences, num_samples: int, seed: int) -> list
         seed: of the draws.
 
     Returns:
-        [draw][sequence] paths.
+        paths, indexed by draw and then by sequence.
 
     Source: Hobolth, Stone, Ann. Appl. Stat. 3:1204 (2009), uniformisation.
 

@@ -1,7 +1,7 @@
 """Models and the parts they are made of."""
 
-# ArviZ, if it was imported first, leaves a numpyro that is loaded when first touched; its submodules would then be loaded twice, as two sets of classes.
-from numpyro import distributions as _distributions  # noqa: F401
+import latentgate.models._whole_numpyro  # noqa: F401 - before any part imports numpyro
+from latentgate.devices import require_platforms
 
 from . import guides, potentials
 from .base import StateSpaceModel
@@ -11,6 +11,9 @@ from .langevin import LangevinFlow
 from .langevin_on_grid import LangevinOnGrid
 from .linear import LinearGaussianSSM, PoissonLDS
 from .mixture_of_experts import MixtureOfExperts
+
+# Emissions make arrays as soon as they are built, and JAX has no words for a GPU that is not there.
+require_platforms()
 
 __all__ = [
     "HMM",

@@ -222,6 +222,21 @@ class Model(eqx.Module):
         """Log prior density of the parameters in their natural space, scalar."""
         return log_prior(self.priors(), params)
 
+    def sample_prior(self, key: Array) -> Params:
+        """Parameters drawn from their priors: what the model believes before it has seen anything.
+
+        Raises:
+            ValueError: for a flat prior, from which nothing can be drawn.
+        """
+        drawn: Params = {}
+        for (name, prior), own in zip(self.priors().items(), jax.random.split(key, len(self.priors())), strict=True):
+            resolved = resolve(prior, drawn)
+            try:
+                drawn[name] = jnp.asarray(resolved.sample(own))
+            except NotImplementedError as error:
+                raise ValueError(f"prior of {name}: found {type(resolved).__name__}, from which nothing can be drawn; expected a proper prior.") from error
+        return drawn
+
 
 class StateSpaceModel(Model):
     """A model that becomes the potentials of a chain. Subclasses supply what is abstract; the rest follows from the chain."""

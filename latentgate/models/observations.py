@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+import inspect
 from typing import Any
 
 import numpy as np
@@ -43,11 +43,11 @@ def _shape_advice(owner: Any, expected: int, data: Sequences) -> str:
             f"Each one-dimensional array counts as a sequence with one feature: if they are the {expected} neurons of one session, pass "
             "arrays=[np.stack(arrays, axis=1)]."
         )
-    if (lengths == expected).all():
+    if found > 1 and (lengths == expected).all():
         return f"Every sequence has {expected} steps, so they seem to be [feature, time]: transpose each, arrays=[array.T for array in arrays]."
     if expected == 1 and _is_one_hot(data):
         return "The rows are one-hot: pass the number of the category, array.argmax(axis=1)."
-    sizes = [name for name in _SIZES if name in {field.name for field in dataclasses.fields(owner)}]
+    sizes = [name for name in _SIZES if name in inspect.signature(type(owner)).parameters]
     build = f"Build the model with {sizes[0]}={found}, or give" if sizes else "Give"
     return f"{build} it the {expected} column{'s' * (expected != 1)} that it was made for."
 

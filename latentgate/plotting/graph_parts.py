@@ -22,6 +22,10 @@ _MARGIN = 2.6 * _RADIUS
 _LOOP_HALF_ANGLE = np.deg2rad(38.0)
 _LOOP_REACH = 2.35 * _RADIUS
 _LABEL_ROOM = np.array([0.28, 0.16])
+# To a unit of distance; edges of many states cross, and their numbers need more room.
+_INCHES, _INCHES_OF_MANY, _MANY = 2.2, 2.8, 4
+# Behind numbers, so that they can be read where they lie on edges.
+_HALO = {"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.8}
 
 
 def places_of(positions: Any, num_states: int) -> np.ndarray:
@@ -43,7 +47,10 @@ def canvas(ax: Any, places: np.ndarray, loops: np.ndarray | None = None) -> Axes
         ends = places + _LOOP_REACH * _outwards(places)
         points += [(ends - _LABEL_ROOM)[loops], (ends + _LABEL_ROOM)[loops]]
     low, high = np.concatenate(points).min(0), np.concatenate(points).max(0)
-    ax = axes_or_new(ax, *(0.4 + 2.2 * (high - low)).clip(2.0, 9.0))
+    scale = _INCHES if len(places) < _MANY else _INCHES_OF_MANY
+    width, height = (0.4 + scale * (high - low)).clip(2.0, 9.0)
+    # As wide as the note above.
+    ax = axes_or_new(ax, float(width) if loops is None else max(float(width), 4.4), float(height))
     ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), aspect="equal")
     ax.set_axis_off()
     return ax
@@ -151,4 +158,4 @@ def _draw_edge(ax: Axes, start: np.ndarray, end: np.ndarray, width: float, label
     side = right if middle is None or right @ (0.5 * (start + end) - middle) > -1e-9 else -right
     x, y = tail + 0.42 * (head - tail) + (0.018 + 0.005 * width) * side
     across, upright = _alignment(side)
-    ax.text(float(x), float(y), label, ha=across, va=upright, fontsize="small", color=INK, linespacing=0.95, zorder=2)
+    ax.text(float(x), float(y), label, ha=across, va=upright, fontsize="small", color=INK, linespacing=0.95, bbox=_HALO, zorder=2)

@@ -115,7 +115,7 @@ def transition_graph(
         # Stays are the thickest of all, and say little by it.
         draw_loop(ax, places, int(state), 0.5 * float(width), f"{probability(stays[state])}\n{mean_stay(stays[state], bin_width)}")
     draw_nodes(ax, places, names, stays >= 1)
-    step = "a step" if bin_width is None else f"{1000 * bin_width:.3g} ms"
+    step = "a step" if bin_width is None else f"{number(1000 * bin_width, 3)} ms" if bin_width < 1 else f"{number(bin_width, 3)} s"
     note = f"transition probabilities in {step}; at loops the mean stay"
     below = (matrix > 0) & (matrix < smallest)
     ax.set_title(note + (f"; below {probability(smallest)} left out" if below.any() else ""), fontsize="small", color=INK)

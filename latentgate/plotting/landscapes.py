@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from latentgate.plotting.arguments import checked_names, plain_array
-from latentgate.plotting.axes import axes_or_new, bare, panels_or_new
+from latentgate.plotting.axes import axes_or_new, bare, legend_above, panels_or_new
 from latentgate.plotting.colours import INK, state_colours
 from latentgate.plotting.texts import with_unit
 
@@ -140,7 +140,7 @@ def potential_path(
     below.locator_params(axis="x", nbins=5)
     below.set(ylim=(finish, start), xlim=above.get_xlim(), xlabel="position x", ylabel="time (steps)" if times is None else with_unit("time", unit))
     if names is not None:
-        below.legend(frameon=False, fontsize="small")
+        legend_above(above, handles=below.get_legend_handles_labels()[0])
     bare(below)
     return panels
 

@@ -41,9 +41,9 @@ def gate_weights(fit: Fit, data: Sequences | None = None, *, column: int | str =
         >>> import numpy as np
         >>> import latentgate as lg
         >>> x = np.linspace(0, 1, 60)[:, None]
-        >>> data = lg.Sequences.from_arrays([np.abs(x - 0.5)], inputs=[x], input_names=["contrast"])
+        >>> data = lg.Sequences.from_arrays([np.abs(x - 0.5)], inputs=[x], names=["response"], input_names=["contrast"])
         >>> model = lg.MixtureOfExperts(lg.gates.Softmax(), lg.experts.LinearGaussian(2))
-        >>> fit = lg.fit(model, data, lg.EM(restarts=1, max_iterations=3), seed=0, progress=False)
+        >>> fit = lg.fit(model, data, lg.EM(restarts=2, max_iterations=3), seed=0, progress=False)
         >>> gate_weights(fit).get_xlabel()
         'contrast'
     """
@@ -79,9 +79,9 @@ def expert_fits(fit: Fit, data: Sequences | None = None, *, column: int | str = 
         >>> import numpy as np
         >>> import latentgate as lg
         >>> x = np.linspace(0, 1, 60)[:, None]
-        >>> data = lg.Sequences.from_arrays([np.abs(x - 0.5)], inputs=[x], names=["response"])
+        >>> data = lg.Sequences.from_arrays([np.abs(x - 0.5)], inputs=[x], names=["response"], input_names=["contrast"])
         >>> model = lg.MixtureOfExperts(lg.gates.Softmax(), lg.experts.LinearGaussian(2))
-        >>> fit = lg.fit(model, data, lg.EM(restarts=1, max_iterations=3), seed=0, progress=False)
+        >>> fit = lg.fit(model, data, lg.EM(restarts=2, max_iterations=3), seed=0, progress=False)
         >>> expert_fits(fit).get_ylabel()
         'response'
     """
@@ -140,9 +140,9 @@ def dendrogram(tree: Dendrogram, *, ax: Axes | None = None) -> Axes:
         >>> import numpy as np
         >>> import latentgate as lg
         >>> x = np.linspace(0, 1, 60)[:, None]
-        >>> data = lg.Sequences.from_arrays([np.abs(x - 0.5)], inputs=[x])
-        >>> model = lg.MixtureOfExperts(lg.gates.Softmax(), lg.experts.LinearGaussian(3))
-        >>> fit = lg.fit(model, data, lg.EM(restarts=1, max_iterations=3), seed=0, progress=False)
+        >>> data = lg.Sequences.from_arrays([np.abs(x - 0.5)], inputs=[x], names=["response"], input_names=["contrast"])
+        >>> model = lg.MixtureOfExperts(lg.gates.Softmax(), lg.experts.LinearGaussian(2))
+        >>> fit = lg.fit(model, data, lg.EM(restarts=2, max_iterations=3), seed=0, progress=False)
         >>> dendrogram(lg.mixtures.dendrogram(fit)).get_ylabel()
         '√height'
     """

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 # About as many as a picture of usual width has pixels to show.
 _MAX_COLUMNS = 1000
+# Of the names of groups, beside their rows if these are high enough.
+_INCHES_A_LETTER = 0.085
 _MARKS = ("v", "o", "s", "D", "^", "P", "X", "*")
 
 
@@ -130,10 +132,12 @@ def _name_marks(ax: Axes, colours: np.ndarray) -> None:
 def _name_groups(ax: Axes, by: str, labels: np.ndarray) -> None:
     starts = np.flatnonzero(np.append(True, labels[1:] != labels[:-1]))
     ends = np.append(starts[1:], len(labels))
-    for start, end in zip(starts, ends, strict=True):
-        text = f"{condition_name(by, labels[start])}\n({end - start})"
-        place = ax.get_yaxis_transform()
-        ax.text(-0.012, (start + end) / 2, text, transform=place, ha="right", va="center", rotation=90, multialignment="center")
+    names = [condition_name(by, labels[start]) for start in starts]
+    height = ax.get_window_extent().height / ax.figure.dpi
+    upright = all(len(name) * _INCHES_A_LETTER < height * (end - start) / len(labels) for name, start, end in zip(names, starts, ends, strict=True))
+    for name, start, end in zip(names, starts, ends, strict=True):
+        place, turn = ax.get_yaxis_transform(), 90 if upright else 0
+        ax.text(-0.012, (start + end) / 2, f"{name}\n({end - start})", transform=place, ha="right", va="center", rotation=turn, multialignment="center")
         if start:
             ax.axhline(float(start), color=INK, linewidth=1.5)
 

@@ -41,9 +41,11 @@ def em_trace(fit: Fit, *, ax: Axes | None = None) -> Axes:
         ValueError: for a fit that kept no course.
 
     Example:
+        >>> import numpy as np
         >>> import latentgate as lg
-        >>> data = lg.load("simulated_insula")
-        >>> model = lg.HMM(2, lg.emissions.Poisson(data.num_features))
+        >>> x = np.linspace(0, 1, 60)[:, None]
+        >>> data = lg.Sequences.from_arrays([np.abs(x - 0.5)], inputs=[x], names=["response"], input_names=["contrast"])
+        >>> model = lg.MixtureOfExperts(lg.gates.Softmax(), lg.experts.LinearGaussian(2))
         >>> fit = lg.fit(model, data, lg.EM(restarts=2, max_iterations=3), seed=0, progress=False)
         >>> em_trace(fit).get_ylabel()
         'log-joint below the best (nats)'
@@ -56,8 +58,8 @@ def em_trace(fit: Fit, *, ax: Axes | None = None) -> Axes:
         return _chains(fit, axes_or_new(ax, 5.2, 3.4))
     if len(fit.traces.get("elbo", ())):
         return _epochs(fit, axes_or_new(ax, 5.6, 3.4))
-    if not any(len(record.log_joint_history) for record in fit.restarts):
-        raise ValueError("fit: found no course of its engine, expected a fit made by lg.fit.")
+    if not any(np.isfinite(record.log_joint_history).any() for record in fit.restarts):
+        raise ValueError("fit: found no course of its engine with a finite log-joint, expected a fit made by lg.fit.")
     return _restarts(fit, axes_or_new(ax, 5.2, 3.4))
 
 
@@ -104,7 +106,7 @@ def _bound(fit: Fit, ax: Axes) -> Axes:
         ax.set_ylim(later.min() - 0.05 * np.ptp(later), later.max() + 0.05 * np.ptp(later))
     ax.set(xlabel="iteration", ylabel="evidence lower bound (nats)")
     whole_ticks(ax.xaxis)
-    ax.legend(loc="lower right", frameon=False, fontsize="small")
+    legend_above(ax, 2)
     bare(ax)
     return ax
 

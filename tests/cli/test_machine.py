@@ -1,9 +1,10 @@
 """`rates`, `bench` and `info`: what they measure, and what they say of it."""
 
 import json
-import time
 
+import numpy as np
 import pytest
+import xarray as xr
 
 from latentgate import cli
 from latentgate.cli import bench, first_calls, rates
@@ -11,19 +12,40 @@ from latentgate.cli import bench, first_calls, rates
 from .running import run
 
 
-def test_rates(tmp_path):
-    done = run("rates", "--sizes", "200,400", "--replications", 2, "--quiet", "--json", "--checkpoint", tmp_path / "study", "--out", tmp_path / "rates.png")
+@pytest.fixture
+def study(monkeypatch):
+    """Instead of a study, which has tests of its own: losses that fall as 2 / √n and 3 / n, and what was asked for."""
+    from latentgate import studies
+
+    asked = {}
+
+    def made(**arguments):
+        asked.update(arguments)
+        sizes, noise = np.array(arguments["sample_sizes"]), np.random.default_rng(0).uniform(0.99, 1.01, (1, 1, 3, arguments["replications"]))
+        losses = {"D1": 2 / np.sqrt(sizes), "hellinger": 3 / sizes, "excess": np.full(3, 4.0)}
+        dims = ("truth", "estimator", "size", "replication")
+        coords = {"truth": ["t"], "estimator": ["e"], "size": sizes, "start": ("estimator", ["near-truth"])}
+        variables = {name: (dims, values[:, None] * noise) for name, values in losses.items()}
+        return studies.Study(xr.Dataset(variables, coords), (int(sizes[0]), int(sizes[-1])))
+
+    monkeypatch.setattr(studies, "convergence_rates", made)
+    return asked
+
+
+def test_rates(study, tmp_path):
+    arguments = ("rates", "--sizes", "100,1000,10000", "--replications", 30, "--seed", 4, "--quiet")
+    done = run(*arguments, "--json", "--checkpoint", tmp_path / "study", "--out", tmp_path / "rates.png")
     assert done.code == cli.DONE, done.err
-    facts = json.loads(done.out)
-    assert facts["sizes"] == [200, 400]
-    assert {"D1", "gate_l1", "hellinger"} <= set(facts["losses"])
-    assert all(len(loss["mean"]) == 2 for loss in facts["losses"].values())
-    assert (tmp_path / "rates.png").read_bytes().startswith(b"\x89PNG")
     assert done.err == ""
-    start = time.perf_counter()
-    again = run("rates", "--sizes", "200,400", "--replications", 2, "--quiet", "--checkpoint", tmp_path / "study")
-    assert time.perf_counter() - start < 5
-    assert f"{facts['losses']['D1']['mean'][0]:.4g}" in again.out
+    facts = json.loads(done.out)
+    assert set(facts["losses"]) == {"D1", "hellinger"}
+    assert facts["losses"]["D1"]["slope"] == pytest.approx(-0.5, abs=0.01)
+    assert facts["losses"]["hellinger"]["slope"] == pytest.approx(-1.0, abs=0.01)
+    assert facts["losses"]["D1"]["prefactor"] == pytest.approx(2.0, rel=0.05)
+    assert facts["losses"]["D1"]["mean"] == pytest.approx([0.2, 2 / np.sqrt(1000), 0.02], rel=0.01)
+    assert (study["sample_sizes"], study["replications"], study["seed"], study["checkpoint"]) == ((100, 1000, 10_000), 30, 4, tmp_path / "study")
+    assert (tmp_path / "rates.png").read_bytes().startswith(b"\x89PNG")
+    assert "-1.00" in run(*arguments).out
 
 
 @pytest.mark.parametrize("gate", rates._GATES)

@@ -126,3 +126,10 @@ def test_an_old_file_has_no_starts(tmp_path):
     np.savez(path, **old)
     assert load(path).starts is None
     np.testing.assert_array_equal(load(path).values, example().values)
+
+
+def test_pieces_begin_where_they_are_cut():
+    from latentgate.studies.pieces import cut_into_pieces
+
+    data = Sequences.from_arrays([np.arange(7.0), np.arange(3.0)], bin_width=0.5, starts=[10.0, 2.0])
+    assert cut_into_pieces(data, 3).starts.tolist() == [10.0, 11.5, 13.0, 2.0]

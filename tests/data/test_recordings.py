@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import latentgate.data
-from latentgate.data import RECORDINGS, RecordingUnavailable, load, recordings
+from latentgate.data import RECORDINGS, RecordingUnavailable, finding, load, recordings
 from tests.data.test_sequences import example, same
 
 
@@ -39,7 +39,7 @@ def refuse(*arguments, **options):
 
 
 def test_folder_first_then_cache(public, monkeypatch, tmp_path):
-    monkeypatch.setattr(recordings, "_download", refuse)
+    monkeypatch.setattr(finding, "_download", refuse)
     for name in ("folder", "cache", "other"):
         (tmp_path / name).mkdir()
     (tmp_path / "cache" / "small.npz").write_bytes(public.read_bytes())
@@ -55,7 +55,7 @@ def test_folder_first_then_cache(public, monkeypatch, tmp_path):
 
 
 def test_unavailable_says_where_it_looked_and_what_to_do(public, monkeypatch, tmp_path):
-    monkeypatch.setattr(recordings, "_download", refuse)
+    monkeypatch.setattr(finding, "_download", refuse)
     monkeypatch.setenv("LATENTGATE_DATA", str(tmp_path / "folder"))
     with pytest.raises(RecordingUnavailable) as caught:
         load("small")
@@ -75,7 +75,7 @@ def test_unavailable_says_where_it_looked_and_what_to_do(public, monkeypatch, tm
 
 
 def test_without_pooch(public, monkeypatch):
-    monkeypatch.setattr(recordings.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(finding.importlib.util, "find_spec", lambda name: None)
     monkeypatch.delenv("LATENTGATE_CACHE")
     with pytest.raises(RecordingUnavailable, match="pooch is not installed"):
         load("small")
@@ -91,7 +91,7 @@ def test_wrong_bytes_in_the_folder(public, monkeypatch, tmp_path):
 def test_wrong_bytes_in_the_cache_are_never_used(public, monkeypatch, tmp_path):
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / "small.npz").write_bytes(b"x")
-    monkeypatch.setattr(recordings, "_download", refuse)
+    monkeypatch.setattr(finding, "_download", refuse)
     with pytest.raises(RecordingUnavailable, match="SHA-256 is wrong"):
         load("small")
 
@@ -119,6 +119,128 @@ def test_download_goes_to_the_cache_and_is_checked(public, monkeypatch, tmp_path
     assert not (tmp_path / "cache" / "small.npz").exists()
 
 
+def test_offline_says_what_is_missing_then_what_to_do_then_where_it_looked(public, tmp_path):
+    # No domain under .invalid exists, with or without a connection: the refusal is the real one.
+    with pytest.raises(RecordingUnavailable) as caught:
+        load("small")
+    message = str(caught.value)
+    order = (
+        "small.npz of the recording 'small' is not on this machine",
+        "the download failed",
+        "Download https://example.invalid/small.npz",
+        "Put it",
+        "LATENTGATE_DATA",
+        "Looked for it in",
+        str(tmp_path / "cache" / "small.npz"),
+    )
+    places = [message.index(part) for part in order]
+    assert places == sorted(places)
+    assert message.count("https://example.invalid") == 1
+    assert " at 0x" not in message
+
+
+@pytest.mark.parametrize(("name", "nearest"), [("rat_insular", "rat_insula"), ("Lorenz_spike", "lorenz_spikes"), ("rat_insula.npz", "rat_insula")])
+def test_misspelt_names(name, nearest):
+    with pytest.raises((ValueError, FileNotFoundError), match=f"Did you mean '{nearest}'"):
+        load(name)
+
+
+def test_plain_arrays(tmp_path):
+    rng = np.random.default_rng(0)
+    values, inputs, lengths = rng.poisson(1.0, (7, 3)), rng.normal(size=(7, 2)), [3, 4]
+    path = tmp_path / "plain.npz"
+    np.savez(path, anything=values)
+    assert [rows.tolist() for rows in load(path, bin_width=0.1).to_list()] == [values.tolist()]
+    assert load(path, bin_width=0.1).bin_width == 0.1
+    np.savez(path, anything=np.stack([values, 2 * values]))
+    assert [rows.tolist() for rows in load(path).to_list()] == [values.tolist(), (2 * values).tolist()]
+    np.savez(path, values=values, inputs=inputs, lengths=lengths)
+    data = load(path)
+    assert [rows.tolist() for rows in data.to_list()] == [values[:3].tolist(), values[3:].tolist()]
+    np.testing.assert_array_equal(data.inputs["inputs"][1], inputs[3:])
+    np.savez(path, values=values[None][[0, 0]], inputs=inputs[None][[0, 0]], lengths=[2, 7])
+    data = load(path)
+    assert [rows.tolist() for rows in data.to_list()] == [values[:2].tolist(), values.tolist()]
+    np.testing.assert_array_equal(data.inputs["inputs"][0, :2], inputs[:2])
+    with pytest.raises(TypeError, match=r"`bin_width`.*kept it"):
+        load(example().save(tmp_path / "own.npz"), bin_width=0.1)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"counts": np.zeros((4, 2)), "hand": np.zeros((4, 3))}, r"It has: counts \(4, 2\) float64, hand .*from_arrays\(\[arrays\['counts'\]\]"),
+        ({"counts": np.zeros((5, 4, 2)), "x": np.zeros(5)}, r"from_arrays\(arrays\['counts'\]"),
+        ({"spikes": np.zeros(9)}, r"It has: spikes \(9,\) float64"),
+        ({"values": np.zeros((2, 3, 1)), "lengths": np.array([3, 4])}, r"`lengths` .*is \[3, 4\]; expected 2 integers.*from 1 to the 3 steps"),
+        ({"values": np.zeros((3, 1)), "inputs": np.zeros((4, 1))}, r"`inputs` .*has shape \(4, 1\) and `values` \(3, 1\)"),
+        ({"trials": np.array([np.zeros(2), np.zeros(3)], object)}, r"Python objects under 'trials', which are pickled and never read.*numpy.savez"),
+    ],
+)
+def test_plain_arrays_that_are_not_clear(tmp_path, arrays, message):
+    np.savez(tmp_path / "plain.npz", **arrays)
+    with pytest.raises(ValueError, match=message):
+        load(tmp_path / "plain.npz")
+
+
+def run_line(message):
+    """Runs the lines that an error shows, after "Read it"."""
+    line = message.partition("Read it")[2].partition(": ")[2].partition(", for ")[0]
+    space = {"numpy": np, "lg": latentgate, "__builtins__": __builtins__}
+    exec(line.replace("bin_width=...", "bin_width=0.1").removesuffix("."), space)
+    return space["data"]
+
+
+def test_the_lines_that_errors_show_run(tmp_path):
+    from scipy.io import savemat
+
+    h5py = pytest.importorskip("h5py")
+    counts = np.random.default_rng(0).poisson(1.0, (6, 3)).astype(float)
+    savemat(tmp_path / "old.mat", {"bins": 0.1, "counts": counts})
+    with pytest.raises(ValueError, match=r"It has: bins \(1, 1\) double, counts \(6, 3\) double") as caught:
+        load(tmp_path / "old.mat")
+    np.testing.assert_array_equal(run_line(str(caught.value)).values[0], counts)
+    with h5py.File(tmp_path / "new.mat", "w", userblock_size=512) as file:
+        file["counts"] = counts.T
+    with open(tmp_path / "new.mat", "r+b") as file:
+        # The header that MATLAB writes before the HDF5 part.
+        file.write(b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM")
+    with pytest.raises(ValueError, match=r"version 7\.3") as caught:
+        load(tmp_path / "new.mat")
+    np.testing.assert_array_equal(run_line(str(caught.value)).values[0], counts)
+    np.savez(tmp_path / "two.npz", counts=counts, hand=counts)
+    with pytest.raises(ValueError, match="which of its arrays") as caught:
+        load(tmp_path / "two.npz")
+    np.testing.assert_array_equal(run_line(str(caught.value)).values[0], counts)
+    (tmp_path / "table.csv").write_text("trial,time,neuron 1,neuron 2\n0,0,1,2\n0,1,3,4\n")
+    with pytest.raises(ValueError, match=r"table\.csv is a table") as caught:
+        load(tmp_path / "table.csv")
+    message = str(caught.value).replace(", with the names", ", for ")
+    assert run_line(message).values[0].tolist() == [[1, 2], [3, 4]]
+
+
+def test_other_files(tmp_path):
+    for name, message in {
+        "a.pkl": "runs code",
+        "a.npy": r"numpy\.load",
+        "a.foo": r"suffix \.foo; expected \.npz, \.nc or \.nwb",
+        "a.mat": "no MATLAB file",
+        "a": "no suffix",
+    }.items():
+        (tmp_path / name).write_bytes(b"neither of these" * 20)
+        with pytest.raises(ValueError, match=message):
+            load(tmp_path / name)
+    with pytest.raises(ValueError, match=r"is a folder.*LATENTGATE_DATA"):
+        load(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"there is no file .*nowhere\.nwb"):
+        load(tmp_path / "nowhere.nwb")
+    from scipy.io import savemat
+
+    savemat(tmp_path / "rat_insula.mat", {"RAW": np.zeros((2, 2))})
+    with pytest.raises(ValueError, match=r"lg\.load\('rat_insula'\)"):
+        load(tmp_path / "rat_insula.mat")
+
+
 def test_unknown_names_and_options(tmp_path):
     with pytest.raises(ValueError, match=r"'rat_insular'.*'rat_insula', 'simulated_insula'"):
         load("rat_insular")
@@ -142,8 +264,8 @@ def test_bundled_is_found_in_a_wheel_and_in_a_checkout(monkeypatch, tmp_path):
     monkeypatch.delenv("LATENTGATE_DATA", raising=False)
     package = tmp_path / "latentgate"
     (package / "data").mkdir(parents=True)
-    monkeypatch.setattr(recordings, "__file__", str(package / "data" / "recordings.py"))
-    with pytest.raises(RecordingUnavailable, match=r"_bundled.*python -m latentgate\.data\.bundled"):
+    monkeypatch.setattr(finding, "__file__", str(package / "data" / "finding.py"))
+    with pytest.raises(RecordingUnavailable, match=r"python -m latentgate\.data\.bundled.*_bundled"):
         load("simulated_insula")
     for folder in (tmp_path / "data", package / "_bundled"):
         folder.mkdir()
@@ -162,9 +284,10 @@ def test_converted_by_hand(monkeypatch, tmp_path, suffix):
     monkeypatch.setitem(RECORDINGS, "three", three)
     monkeypatch.setenv("LATENTGATE_DATA", str(tmp_path / "folder"))
     monkeypatch.setenv("LATENTGATE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(recordings, "_download", refuse)
+    monkeypatch.setattr(finding, "_download", refuse)
     with pytest.raises(
-        RecordingUnavailable, match=r"no address that could be downloaded.*folder.*cache.*by hand: Write the numbers 1, 2 and 3\..*LATENTGATE_DATA"
+        RecordingUnavailable,
+        match=r"no address that could be downloaded.*by hand: Write the numbers 1, 2 and 3\. Put it at .*folder/three.*Looked for.*LATENTGATE_DATA.*cache",
     ):
         load("three")
     for folder in ("cache", "folder"):

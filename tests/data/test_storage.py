@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from latentgate.data import Sequences, load
-from latentgate.data.storage import FORMAT
+from latentgate.data.storage import FORMAT, read
 from tests.data.test_sequences import example, same
 
 has_netcdf = all(importlib.util.find_spec(module) for module in ("xarray", "netCDF4"))
@@ -84,7 +84,7 @@ def test_wrong_suffix_missing_folder_missing_file(tmp_path):
     with pytest.raises(FileNotFoundError, match="no file"):
         load(tmp_path / "data.npz")
     with pytest.raises(ValueError, match=r"\.npz or \.nc"):
-        load(tmp_path / "data.csv")
+        read(tmp_path / "data.csv")
 
 
 @pytest.mark.parametrize("header", [None, "not json", json.dumps({"format": "other"}), json.dumps([1])])
@@ -92,7 +92,7 @@ def test_foreign_npz(tmp_path, header):
     arrays = {"values": np.ones(3)} | ({} if header is None else {"header": np.array(header)})
     np.savez(tmp_path / "foreign.npz", **arrays)
     with pytest.raises(ValueError, match=r"not written by Sequences\.save"):
-        load(tmp_path / "foreign.npz")
+        read(tmp_path / "foreign.npz")
 
 
 def test_newer_version(tmp_path):

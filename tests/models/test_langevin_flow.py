@@ -269,7 +269,7 @@ def test_options_out_of_range_are_named(options, message):
 def test_data_that_do_not_belong_are_refused():
     model = small()
     for values, message in (
-        (np.zeros((4, 3)), "expected 5 neurons"),
+        (np.zeros((4, 3)), "expected 5 for LangevinFlow"),
         (np.zeros((1, 5)), "one step each"),
         (np.full((4, 5), 0.5), "expected counts"),
     ):

@@ -254,5 +254,5 @@ def test_what_cannot_be_is_refused():
         PoissonLDS(2, 3, history_prior=PoissonLDS(2, 3).bias_prior)
     with pytest.raises(ValueError, match=r"expected counts 0, 1, 2"):
         PoissonLDS(2, 1).check(lg.Sequences.from_arrays([np.array([0.5, 1.0])]))
-    with pytest.raises(ValueError, match="found 1 features, expected 3"):
+    with pytest.raises(ValueError, match="found 1 feature, expected 3"):
         PoissonLDS(2, 3).check(lg.Sequences.from_arrays([np.array([0.0, 1.0])]))

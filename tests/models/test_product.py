@@ -159,7 +159,7 @@ def test_errors_name_the_block():
     with pytest.raises(ValueError, match="b: found 3 columns of the input set 'inputs', expected 2"):
         lg.emissions.Product(a=lg.emissions.BernoulliGLM(2), b=lg.emissions.BernoulliGLM(3))
     product = lg.emissions.Product(a=lg.emissions.Poisson(1), b=lg.emissions.Bernoulli(1))
-    with pytest.raises(ValueError, match="found 1 features, expected 2 for Product"):
+    with pytest.raises(ValueError, match="found 1 feature, expected 2 for Product"):
         product.check(lg.Sequences.from_arrays([np.zeros((2, 1))]))
     with pytest.raises(ValueError, match="b: data: found 4 in sequence 0, step 1, feature 0, expected 0 or 1"):
         product.check(lg.Sequences.from_arrays([np.array([[9.0, 1.0], [9.0, 4.0]])]))

@@ -1,4 +1,8 @@
-"""NWB files of the benchmark, read as plain HDF5: units, trial table and one behavioural time series, on a grid of 1 ms."""
+"""NWB files of the benchmark, read as plain HDF5: units, trial table and one behavioural time series, on a grid of 1 ms.
+
+Its rules are the benchmark's own: spikes in ms, files that follow each other, one set of observation intervals for all units of a kind. NWB files in general
+are read by `latentgate.adapters.nwb`.
+"""
 
 from __future__ import annotations
 
