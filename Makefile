@@ -38,7 +38,7 @@ bench: $(ALL)
 	$(BIN)/python benchmarks/discrete.py
 
 book: $(ALL)
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 $(CORE): pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --upgrade pip

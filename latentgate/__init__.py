@@ -32,6 +32,7 @@ _HOMES = {
     "MixtureOfExperts": "latentgate.models",
     "LinearGaussianSSM": "latentgate.models",
     "PoissonLDS": "latentgate.models",
+    "compilation_cache": "latentgate.compilation",
     "RecordingUnavailable": "latentgate.data",
     "Sequences": "latentgate.data",
     "load": "latentgate.data",
@@ -39,6 +40,7 @@ _HOMES = {
 }
 _MODULES = {
     "basis": "latentgate.models.basis",
+    "comparison": "latentgate.comparison",
     "data": "latentgate.data",
     "decoding": "latentgate.decoding",
     "dynamics": "latentgate.models.linear",
@@ -66,7 +68,8 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from latentgate import data, decoding, filters, jump_processes, kernels, metrics, mixtures, plotting, studies
+    from latentgate import comparison, data, decoding, filters, jump_processes, kernels, metrics, mixtures, plotting, studies
+    from latentgate.compilation import compilation_cache
     from latentgate.data import RecordingUnavailable, Sequences, load, simulators
     from latentgate.data.panel import panel
     from latentgate.decoding import DiscriminativeKalmanFilter, KalmanDecoder, WienerFilter

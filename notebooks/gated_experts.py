@@ -20,7 +20,7 @@
 # $$p(y \mid x) = \sum_k \pi_k(x)\; p(y \mid x, \text{expert } k), \qquad \pi(x) = \operatorname{softmax}(Wx + b).$$
 #
 # This is a discrete chain without coupling, so everything that latentgate does for states it does for experts. Here: a fit and its intervals, the number of
-# experts, a gate that has no maximum, experts inside a hidden Markov model, and how fast such estimates approach the truth.
+# experts, a gate that has no maximum, and experts inside a hidden Markov model. It takes about a minute.
 
 # %%
 import os
@@ -152,38 +152,19 @@ axes[0].legend(frameon=False)
 figure.tight_layout()
 
 # %% [markdown]
-# ## How fast do the estimates approach the truth?
-#
-# `lg.studies.convergence_rates` draws data of growing size from a known truth, fits every estimator to each, and measures how far it was off: by the Voronoi
-# loss of the theory, and by distances that see the gate. Slopes are on the scale of logarithms, with bootstrap intervals over replications. Starts near the
-# truth are what the papers use and what no analysis has; starts from k-means stand beside them.
+# States follow each other slowly, and that is what tells them apart: the posterior of the state through the three sessions, and below it the responses of the
+# first one, coloured by the true state.
 
 # %%
-from latentgate import studies
+figure, axes = plt.subplots(2, 1, figsize=(11, 4.5), layout="constrained")
+lg.plotting.states_over_time(switching.smooth(sessions).probs, sessions, ax=axes[0])
+steps = np.arange(400)
+for state, colour in enumerate(lg.plotting.state_colours(2)):
+    rows = np.asarray(states[0]) == state
+    axes[1].plot(steps[rows], np.asarray(sessions.values)[0, rows, 0], ".", color=colour, label=f"true state {state}")
+axes[1].set(xlabel="step of the first session", ylabel="response", xlim=(0, 400))
+axes[1].legend(frameon=False, ncols=2, loc="upper right")
+plt.show()
 
-gate = lg.gates.Softmax(num_inputs=1, weight_scale="flat", bias_scale="flat")
-exact = lg.MixtureOfExperts(gate, lg.experts.LinearGaussian(2, num_inputs=1, weight_prior="flat", bias_prior="flat", variance_prior="flat"))
-two_lines = studies.MixtureTruth(
-    "two lines",
-    exact,
-    {
-        "gate.weights": [[25.0], [0.0]],
-        "gate.bias": [-8.0, 0.0],
-        "experts.weights": [[-20.0], [20.0]],
-        "experts.bias": [15.0, -5.0],
-        "experts.scale": [0.3, 0.4],
-    },
-)
-study = studies.convergence_rates(
-    truth=two_lines,
-    estimators=[studies.MaximumLikelihood("near the truth", exact), studies.MaximumLikelihood("k-means", exact, start="k-means", restarts=2)],
-    sample_sizes=[200, 400] if QUICK else studies.log_spaced(200, 12_800, 4),
-    replications=4 if QUICK else 20,
-    seed=0,
-)
-slopes = study.slopes()
-print(slopes["slope"].sel(loss=["D1", "gate_l1", "hellinger"]).to_series().round(3))
-figure, axes = plt.subplots(1, 2, figsize=(11, 4))
-study.plot("D1", ax=axes[0])
-study.plot("gate_l1", ax=axes[1])
-figure.tight_layout()
+# %% [markdown]
+# How fast such estimates approach the truth as data grow, and what a start has to do with it, is the question of the notebook `convergence_rates`.

@@ -26,6 +26,7 @@ import os
 
 import arviz
 import jax
+import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 from matplotlib import pyplot as plt
@@ -105,10 +106,11 @@ plt.show()
 
 # %%
 start = lg.EM(restarts=5, max_iterations=100)
+laplace = lg.SVI("laplace", start_from=start)
 nuts = lg.NUTS(chains=2 if QUICK else 4, warmup=40 if QUICK else 400, draws=60 if QUICK else 500, start_from=start)
 fits = {
     "MAP": lg.fit(model(), trials, lg.MAP(restarts=5), seed=0),
-    "Laplace": lg.fit(model(), trials, lg.SVI("laplace", start_from=start), seed=0),
+    "Laplace": lg.fit(model(), trials, laplace, seed=0),
     "mean-field": lg.fit(model(), trials, lg.SVI("mean-field", max_iterations=300 if QUICK else 5000, window=100 if QUICK else 500, start_from=start), seed=0),
     "NUTS": lg.fit(model(), trials, nuts, seed=0),
 }
@@ -137,8 +139,8 @@ ax.legend(ncols=5)
 plt.show()
 
 # %% [markdown]
-# Where data are many for a parameter (rates) the four agree. The mean-field guide knows no correlations, and its intervals are a little too narrow;
-# those of the curvature are symmetric where the posterior is not (probabilities near a bound). The Pareto k above says how far a guide can be trusted: below 0.7 it can.
+# Where data are many for a parameter (rates) the four agree. The mean-field guide knows no correlations, and its intervals can be too narrow; those of the
+# curvature are symmetric where the posterior is not (probabilities near a bound). The Pareto k above says how far a guide can be trusted: below 0.7 it can.
 #
 # ## Can the sampler be trusted?
 #
@@ -196,7 +198,8 @@ strengths = [0.0, 10.0, 1e3, 1e5] if QUICK else [0.0, 3.0, 10.0, 30.0, 100.0, 30
 few = trials.select([0, 1])
 rows = []
 for strength in strengths:
-    fit = lg.fit(model(stickiness=strength), few, lg.EM(restarts=5, max_iterations=200), seed=0)
+    # An array, which the compiled program takes as an argument: it is compiled once for all strengths.
+    fit = lg.fit(model(stickiness=jnp.asarray(strength)), few, lg.EM(restarts=5, max_iterations=200), seed=0)
     rows.append((np.mean(1 - np.diagonal(fit.params["transition.probs"])), float(fit.log_likelihood(held_out).sum()) / held_out.num_steps))
 change, score = np.array(rows).T
 figure, ax = plt.subplots(figsize=(7, 3), layout="constrained")
@@ -220,15 +223,14 @@ plt.show()
 # %%
 replications, num_draws = (6, 19) if QUICK else (80, 99)
 small = model()
-engine = lg.SVI("laplace", draws=num_draws, start_from=lg.EM(restarts=2, max_iterations=60))
 ranks = []
 for seed in range(replications):
     for_parameters, for_data = jax.random.split(jax.random.key(1000 + seed))
-    true = np.asarray(small.sample_prior(for_parameters)["emission.rates"])
-    data, _ = small.simulate(for_data, small.sample_prior(for_parameters), LENGTHS)
-    found = lg.fit(small, data, engine, seed=seed, progress=False).parameters(num_draws)["emission.rates"]
+    true = small.sample_prior(for_parameters)
+    data, _ = small.simulate(for_data, true, LENGTHS)
+    found = lg.fit(small, data, laplace, seed=seed, progress=False).parameters(num_draws)["emission.rates"]
     lowest = np.asarray(found)[..., 0].min(-1)
-    ranks.append(int((lowest < true[:, 0].min()).sum()))
+    ranks.append(int((lowest < float(true["emission.rates"][:, 0].min())).sum()))
 fig, ax = plt.subplots(figsize=(6, 2.8), layout="constrained")
 lg.plotting.rank_histogram(ranks, num_draws, bins=5 if QUICK else 10, name="lower rate of neuron 0, Laplace", ax=ax)
 plt.show()

@@ -110,7 +110,7 @@ def test_gpu_script_needs_jax_and_numpy_alone():
         "new = {m.split('.')[0] for m in sys.modules} - with_jax - set(sys.stdlib_module_names);"
         "assert new <= {'latentgate', 'gpu', 'side_by_side'}, new;"
         "ours = {m for m in sys.modules if m.startswith('latentgate.')};"
-        "assert all(m.startswith('latentgate.kernels') for m in ours), ours"
+        "assert all(m.startswith('latentgate.kernels') or m == 'latentgate.timing' for m in ours), ours"
     )
     finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False)
     assert finished.returncode == 0, finished.stderr
@@ -230,6 +230,12 @@ def test_convergence_states_its_rules_and_judges_nothing_when_quick():
     assert "two lines: k-means, D1" in printed
     assert "holds" not in printed.split("Replications whose D1")[1]
     assert printed.count("not judged (quick)") >= 4
+
+
+def test_first_calls_are_timed_in_processes_of_their_own(tmp_path):
+    path = tmp_path / "first_call.json"
+    run("first_call.py", "--only", "imports", "--json", str(path))
+    assert json.loads(path.read_text())
 
 
 def test_mixture_em_compares_the_same_climb(tmp_path):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 # The theme draws Mermaid diagrams with a script from a public host; the book has no such diagrams.
-FETCHED = re.compile(r"https?://unpkg\.com/[\w.@/-]*")
+FETCHED = re.compile(r"https?://[\w.@/-]+\.(?:m?js|css|woff2?)\b")
 # Of what a script was made, for those who debug it.
 SOURCE_MAP = re.compile(r"\n?(//|/\*)# sourceMappingURL=.*$", re.MULTILINE)
 # The converter of notebooks adds MathJax; equations are MathML here.
