@@ -20,7 +20,7 @@
 # $$p(y \mid x) = \sum_k \pi_k(x)\; p(y \mid x, \text{expert } k), \qquad \pi(x) = \operatorname{softmax}(Wx + b).$$
 #
 # This is a discrete chain without coupling, so everything that latentgate does for states it does for experts. Here: a fit and its intervals, the number of
-# experts, a gate that has no maximum, and experts inside a hidden Markov model. It takes about a minute.
+# experts, a gate that has no maximum, and experts inside a hidden Markov model. It takes about two minutes.
 
 # %%
 import os
@@ -157,7 +157,7 @@ figure.tight_layout()
 
 # %%
 figure, axes = plt.subplots(2, 1, figsize=(11, 4.5), layout="constrained")
-lg.plotting.states_over_time(switching.smooth(sessions).probs, sessions, ax=axes[0])
+lg.plotting.states_over_time(switching.smooth(sessions), sessions, ax=axes[0])
 steps = np.arange(400)
 for state, colour in enumerate(lg.plotting.state_colours(2)):
     rows = np.asarray(states[0]) == state

@@ -87,7 +87,7 @@ print(f"above 200 Hz: {np.mean(vague[0] / BIN > 200):.0%} of neurons under the v
 # Six trials of five seconds, simulated, so that the truth is known: the second state raises two neurons and silences the third.
 
 # %%
-TRUE_RATES = np.array([[0.3, 0.5, 1.0], [0.9, 1.2, 0.4]])
+TRUE_RATES = np.array([[0.2, 0.5, 1.4], [1.0, 1.4, 0.4]])
 simulation = lg.simulators.simulate_poisson_hmm(4, num_steps=LENGTHS[0], num_sequences=len(LENGTHS), stay_probability=0.9, rates=TRUE_RATES)
 trials = lg.Sequences.from_arrays(simulation.data.to_list(), bin_width=BIN)
 print(trials)
@@ -102,11 +102,11 @@ plt.show()
 #
 # - **MAP**: the maximum of the posterior, with intervals from the curvature there (`fit.interval`).
 # - **Laplace** and **mean-field** SVI: a normal law over the unconstrained parameters, put at the maximum, or fitted by the evidence lower bound.
-# - **NUTS**: draws from the posterior itself. All hidden states are summed out exactly, so it only walks in ten dimensions.
+# - **NUTS**: draws from the posterior itself. All hidden states are summed out exactly, so it only walks in nine dimensions.
 
 # %%
 start = lg.EM(restarts=5, max_iterations=100)
-laplace = lg.SVI("laplace", start_from=start)
+laplace = lg.SVI("laplace", max_iterations=200 if QUICK else 3000, window=50 if QUICK else 500, start_from=start)
 nuts = lg.NUTS(chains=2 if QUICK else 4, warmup=40 if QUICK else 400, draws=60 if QUICK else 500, start_from=start)
 fits = {
     "MAP": lg.fit(model(), trials, lg.MAP(restarts=5), seed=0),
@@ -134,8 +134,8 @@ for shift, (engine, found) in enumerate(intervals.items()):
     ax.vlines(place, lower, upper, color=f"C{shift}", linewidth=3, label=engine)
 ax.plot(np.arange(len(entries)), [truth[name][index] for name, index, _ in entries], "k_", markersize=26, label="truth")
 ax.set_xticks(np.arange(len(entries)), [label for _, _, label in entries], rotation=30, ha="right")
-ax.set(ylabel="expected counts in a bin, or probability", title="90 % intervals of four engines")
-ax.legend(ncols=5)
+ax.set(ylabel="expected counts in a bin, or probability", title="90 % intervals of four engines", ylim=(0, 1.2 * ax.get_ylim()[1]))
+ax.legend(ncols=5, loc="upper right")
 plt.show()
 
 # %% [markdown]
@@ -151,7 +151,7 @@ plt.show()
 table = fits["NUTS"].summary()
 print({name: table.attrs[name] for name in ("divergences", "label_switches", "largest_rhat", "smallest_ess")})
 tree = fits["NUTS"].to_arviz()
-arviz.plot_trace_dist(tree, var_names=["emission.rates"], compact=True, figure_kwargs={"figsize": (9, 4)})
+arviz.plot_trace_dist(tree, var_names=["emission.rates"], compact=True, kind="kde", figure_kwargs={"figsize": (9, 4)})
 plt.show()
 table.round(2)
 
@@ -189,7 +189,7 @@ plt.show()
 # %% [markdown]
 # ## A prior that is too strong
 #
-# `Sticky(s)` adds `s` transitions from each state to itself that nobody saw. The data hold three hundred. With few trials the prior decides how often states
+# `Sticky(s)` adds `s` transitions from each state to itself that nobody saw. Two trials hold a hundred. With so few the prior decides how often states
 # change, and held-out trials say when it goes too far: the grey line is the log-likelihood of thirty other trials.
 
 # %%

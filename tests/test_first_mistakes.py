@@ -473,7 +473,7 @@ FILES = [
     Row("a folder for a file", lambda w: w.fit.save(w.folder), IsADirectoryError, ("`path` is the folder", "the name of a file")),
     Row("a fit that is not there", lambda w: lg.Fit.load(w.folder / "fit.nc"), FileNotFoundError, ("path: found no file", "Fit.save")),
     Row("data for a fit", lambda w: lg.Fit.load(w.data.save(w.folder / "d.nc")), ValueError, ("path:", "It holds data", "lg.load")),
-    Row("a fit for data", lambda w: lg.load(w.fit.save(w.folder / "f.nc")), ValueError, ("f.nc",)),
+    Row("a fit for data", lambda w: lg.load(w.fit.save(w.folder / "f.nc")), ValueError, ("f.nc holds a fit", "lg.Fit.load")),
     Row(
         "half a file",
         lambda w: lg.Fit.load(written(w.folder / "half.nc", w.fit.save(w.folder / "f.nc").read_bytes()[:9000])),

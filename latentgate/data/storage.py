@@ -6,13 +6,13 @@ import dataclasses
 import importlib.util
 import json
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from latentgate.data.sequences import Sequences
+from latentgate.files import replaced_in_one_step
 
 FORMAT = "latentgate sequences"
 VERSION = 1
@@ -29,23 +29,13 @@ def save(data: Sequences, path: str | os.PathLike[str]) -> Path:
     """
     path = Path(path)
     _check_suffix(path)
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"`path` is {path} but the folder {path.parent} does not exist; create it first.")
     header, fields = _to_fields(data)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
-    os.close(handle)
-    try:
+    with replaced_in_one_step(path) as partial:
         if path.suffix == ".npz":
             arrays: dict[str, Any] = {key: array for key, (_, array) in fields.items()}
-            np.savez_compressed(name, header=np.array(json.dumps(header)), **arrays)
+            np.savez_compressed(partial, header=np.array(json.dumps(header)), **arrays)
         else:
-            _write_netcdf(name, header, fields)
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(name, 0o666 & ~mask)
-        os.replace(name, path)
-    finally:
-        Path(name).unlink(missing_ok=True)
+            _write_netcdf(partial, header, fields)
     return path
 
 
@@ -54,7 +44,7 @@ def read(path: str | os.PathLike[str]) -> Sequences:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: another suffix, or a file that `save` did not write.
+        ValueError: another suffix, a damaged file, or one that `save` did not write.
     """
     path = Path(path)
     _check_suffix(path)
@@ -163,19 +153,25 @@ def _engine() -> Any:
     raise ImportError("a .nc file needs xarray and netCDF4 (or h5netcdf with h5py); install them, or use a .npz file.")
 
 
-def _write_netcdf(name: str, header: dict[str, Any], fields: dict[str, tuple[tuple[str, ...], np.ndarray]]) -> None:
+def _write_netcdf(path: Path, header: dict[str, Any], fields: dict[str, tuple[tuple[str, ...], np.ndarray]]) -> None:
     engine = _engine()
     import xarray
 
     dataset = xarray.Dataset(dict(fields), attrs={"latentgate": json.dumps(header)})
     packed = {key: {"zlib": True} for key, (_, array) in fields.items() if array.dtype.kind == "f"}
-    dataset.to_netcdf(name, engine=engine, encoding=packed)
+    dataset.to_netcdf(path, engine=engine, encoding=packed)
 
 
 def _read_netcdf(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     engine = _engine()
     import xarray
 
-    with xarray.open_dataset(path, engine=engine, decode_times=False) as dataset:
+    try:
+        opened = xarray.open_dataset(path, engine=engine, decode_times=False)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{path} cannot be read as netCDF; it is truncated, or another kind of file. ({error})") from error
+    with opened as dataset:
+        if str(dataset.attrs.get("format", "")).startswith("latentgate fit"):
+            raise ValueError(f"{path} holds a fit, not data; read it with lg.Fit.load.")
         header = _check_header(dataset.attrs.get("latentgate"), path)
         return header, {str(key): np.asarray(variable.values) for key, variable in dataset.variables.items()}
