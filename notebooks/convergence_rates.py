@@ -41,14 +41,14 @@ from latentgate.models.zero_sum import ZeroSum
 
 # Small settings for the tests, which only ask whether everything still runs.
 QUICK = bool(os.environ.get("LATENTGATE_QUICK"))
-SIZES = [200, 250] if QUICK else studies.log_spaced(200, 12_800, 5)
+SIZES = [200, 250] if QUICK else studies.log_spaced(200, 12_800, 4)
 REPLICATIONS = 3 if QUICK else 40
 
 # %% [markdown]
 # ## A truth, and losses that fit it
 #
-# Two lines and a gate, of a published study: means $15 - 20x$ (sd 0.3) and $-5 + 20x$ (sd 0.4), scores $25x - 8$ and 0, inputs at equal distances. All priors are
-# flat, so that what is fitted is the likelihood.
+# Two lines and a gate, of a published study: means $15 - 20x$ (sd 0.3) and $-5 + 20x$ (sd 0.4), scores $25x - 8$ and 0, inputs at equal distances. All priors
+# are flat, so that what is fitted is the likelihood.
 
 
 # %%
@@ -101,9 +101,9 @@ exact = studies.convergence_rates(
 print(f"{time.perf_counter() - began:.0f} s")
 
 
-def slope_table(study, theory):
+def slope_table(study, theory, statistic="mean"):
     """Slopes with their 95 % intervals beside those that theory names."""
-    found = study.slopes(with_local=False)
+    found = study.slopes(statistic=statistic, with_local=False)
     rows = []
     for loss, expected in theory.items():
         for estimator in found["estimator"].values:
@@ -113,18 +113,20 @@ def slope_table(study, theory):
     return pd.DataFrame(rows, columns=["loss", "estimator", "slope, 95 % interval", "theory"]).set_index(["loss", "estimator"])
 
 
-def with_guide(ax, study, loss, exponent):
-    """A grey line of the slope of theory, from the first point of the first estimator."""
-    level = study.results[loss].squeeze("truth").isel(estimator=0).transpose("size", "replication").mean("replication").values[0]
+def drawn(study, loss, exponent, ax, statistic="mean"):
+    """The study's own figure, with a grey line of the slope of theory through the first point of the first estimator."""
+    study.plot(loss, statistic=statistic, ax=ax)
+    values = study.results[loss].squeeze("truth").isel(estimator=0).transpose("size", "replication").values
     sizes = study.results["size"].values
-    ax.plot(sizes, level * (sizes / sizes[0]) ** exponent, color="0.6", linewidth=5, alpha=0.4, zorder=0)
-    ax.set_title(f"grey: {exponent:g}")
+    ax.plot(sizes, getattr(np, statistic)(values[0]) * (sizes / sizes[0]) ** exponent, color="0.6", linewidth=5, alpha=0.4, zorder=0)
+    ax.minorticks_off()
+    ax.set_xticks(sizes, sizes)
+    ax.set_title(f"{loss}, grey: slope {exponent:g}")
 
 
 figure, axes = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
 for ax, loss in zip(axes, ("D1", "gate_l1"), strict=True):
-    exact.plot(loss, ax=ax)
-    with_guide(ax, exact, loss, -0.5)
+    drawn(exact, loss, -0.5, ax)
 plt.show()
 slope_table(exact, {"D1": "-1/2", "gate_l1": "-1/2", "hellinger": "-1/2"})
 
@@ -156,25 +158,24 @@ bounded = flat_mixture(3, bound=50.0)
 too_many = studies.convergence_rates(
     truth=two_lines,
     estimators=[
-        studies.MaximumLikelihood("near the truth", bounded, max_iterations=20 if QUICK else 200),
-        studies.MaximumLikelihood("k-means", bounded, "k-means", restarts=2, max_iterations=20 if QUICK else 200),
+        studies.MaximumLikelihood("near the truth", bounded, max_iterations=20 if QUICK else 400),
+        studies.MaximumLikelihood("k-means", bounded, "k-means", restarts=2, max_iterations=20 if QUICK else 400),
     ],
-    sample_sizes=SIZES if QUICK else SIZES[:4],
-    replications=3 if QUICK else 12,
+    sample_sizes=SIZES if QUICK else SIZES[:3],
+    replications=3 if QUICK else 24,
     losses=[studies.voronoi.exact(), studies.voronoi.over_specified(), studies.MixtureComparison()],
     seed=1,
 )
 print(f"{time.perf_counter() - began:.0f} s")
 figure, axes = plt.subplots(1, 3, figsize=(12, 3.8), layout="constrained")
 for ax, (loss, exponent) in zip(axes, {"D1": -0.25, "D2": -0.5, "hellinger": -0.5}.items(), strict=True):
-    too_many.plot(loss, statistic="median", ax=ax)
-    with_guide(ax, too_many, loss, exponent)
+    drawn(too_many, loss, exponent, ax, "median")
 plt.show()
-slope_table(too_many, {"D1": "-1/4 at worst", "D2": "-1/2", "hellinger": "-1/2"})
+slope_table(too_many, {"D1": "-1/4 at worst", "D2": "-1/2", "hellinger": "-1/2"}, "median")
 
 # %% [markdown]
-# The two starts now tell two stories, of the same model and the same data. Near the truth EM ends where it began: its D1 is that of the start as much as that of
-# the likelihood. From k-means the third expert finds a place of its own, far from both lines in some data sets (medians are drawn for that reason). So a rate
+# The two starts now tell two stories, of the same model and the same data. Near the truth EM ends where it began: its D1 is that of the start as much as that
+# of the likelihood. From k-means the third expert finds a place of its own, far from both lines in some data sets (medians are drawn for that reason). So a rate
 # of an over-specified mixture is that of estimator *and* start, and `Study` keeps the start of each estimator in its results. How long EM takes tells the same:
 
 # %%
@@ -216,9 +217,9 @@ for name, (gate, own) in gates.items():
     model = lg.MixtureOfExperts(gate, lg.experts.LinearGaussian(2, num_inputs=1, weight_prior="flat", bias_prior="flat", variance_prior="flat"))
     temperature[name] = studies.convergence_rates(
         truth=studies.MixtureTruth(name, model, {**own, **lines}, uniform_inputs),
-        estimators=studies.MaximumLikelihood("near the truth", model, start, max_iterations=20 if QUICK else 300),
+        estimators=studies.MaximumLikelihood("near the truth", model, start, max_iterations=20 if QUICK else 1000),
         sample_sizes=[300, 310] if QUICK else studies.log_spaced(1000, 8000, 3),
-        replications=3 if QUICK else 12,
+        replications=3 if QUICK else 30,
         losses=[studies.ParameterError("gate.temperature"), studies.MixtureComparison()],
         seed=0,
     )
@@ -234,7 +235,11 @@ for ax, loss, title in zip(axes, (loss_of_temperature, "gate_l1"), ("the tempera
         spread = level.std("replication") / np.sqrt(level.sizes["replication"])
         ax.errorbar(level["size"], level.mean("replication"), spread, fmt="o-", color=f"C{colour}", label=label)
     ax.set(xscale="log", yscale="log", xlabel="sample size n", ylabel="error", title=f"Error of {title}")
-    ax.legend(frameon=False, fontsize="small", title="slope, 95 % interval")
+    ax.minorticks_off()
+    ax.set_xticks(level["size"].values, level["size"].values)
+    # Room for the legend above the curves.
+    ax.set_ylim(top=4 * ax.get_ylim()[1])
+    ax.legend(loc="upper right", frameon=False, fontsize="small", title="slope, 95 % interval")
 plt.show()
 
 # %% [markdown]
@@ -273,6 +278,6 @@ print("same numbers above, from the folder and from the file:", same)
 # %% [markdown]
 # ## What to keep
 #
-# Fix sizes, window, losses and the rule of judgement before anything is computed. Report the start. Put a likelihood ratio or Fisher information beside a slope:
-# a slope alone can be right by accident. Look at functions (`gate_l1`, `hellinger`) beside parameters. `benchmarks/convergence.py` does this for seven published
-# designs, sigmoid gates among them, and says where the published slope does not appear.
+# Fix sizes, window, losses and the rule of judgement before anything is computed. Report the start. Put a likelihood ratio or Fisher information beside a
+# slope: a slope alone can be right by accident. Look at functions (`gate_l1`, `hellinger`) beside parameters. `benchmarks/convergence.py` does this for
+# published designs, sigmoid gates among them, and says where a published slope does not appear.

@@ -161,9 +161,8 @@ lg.plotting.states_over_time(switching.smooth(sessions), sessions, ax=axes[0])
 steps = np.arange(400)
 for state, colour in enumerate(lg.plotting.state_colours(2)):
     rows = np.asarray(states[0]) == state
-    axes[1].plot(steps[rows], np.asarray(sessions.values)[0, rows, 0], ".", color=colour, label=f"true state {state}")
-axes[1].set(xlabel="step of the first session", ylabel="response", xlim=(0, 400))
-axes[1].legend(frameon=False, ncols=2, loc="upper right")
+    axes[1].plot(steps[rows], np.asarray(sessions.values)[0, rows, 0], ".", color=colour)
+axes[1].set(xlabel="step of the first session", ylabel="response", xlim=(0, 400), title="coloured by the true state")
 plt.show()
 
 # %% [markdown]

@@ -15,7 +15,6 @@ SCRIPTS = sorted(FOLDER.glob("*.py"))
 def test_runs(script, monkeypatch):
     monkeypatch.setenv("LATENTGATE_QUICK", "1")
     monkeypatch.delenv("LATENTGATE_DATA", raising=False)
-    monkeypatch.delenv("XLA_FLAGS", raising=False)
     # The kernel chooses its own way of showing pictures if none is set.
     monkeypatch.delenv("MPLBACKEND", raising=False)
     monkeypatch.setenv("PYTHONPATH", str(FOLDER.parent))

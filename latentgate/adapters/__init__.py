@@ -1,4 +1,4 @@
-"""Bridges to other libraries, one submodule each: `pymc`, `dynamax`, `sklearn`, `pynapple`, `nwb`. A library is imported when its submodule is, and not before."""
+"""Bridges to other libraries, one submodule each: `pymc`, `dynamax`, `sklearn`, `pynapple`, `nwb`. Each is imported with its submodule only."""
 
 from __future__ import annotations
 

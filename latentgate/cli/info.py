@@ -79,4 +79,14 @@ def _lines(facts: dict[str, Any]) -> list[str]:
         lines.append(f"first call: measured {timings['measured']} under a load of {timings['load_average']}; latentgate info --timings measures anew")
     for name, extra in facts["extras"].items():
         lines.append(f"extra:      {name}, {extra['for']}: {'installed' if extra['installed'] else extra['command']}")
-    return [*lines, *(f"recording:  {name}: {found}" for name, found in facts["recordings"].items())]
+    return [*lines, *(f"recording:  {name}: {_shortly(name, found)}" for name, found in facts["recordings"].items())]
+
+
+def _shortly(name: str, found: str) -> str:
+    """In a line; the whole reason is in the JSON, and in what `lg.load` says."""
+    from latentgate.data import RECORDINGS
+
+    if not found.startswith("not here"):
+        return found
+    made = any(file.conversion is not None for file in RECORDINGS[name].files)
+    return f"not here; {'its file is made by hand, lg.load says how' if made else 'it is downloaded when it is first used'}"

@@ -10,7 +10,7 @@ import pytest
 import xarray as xr
 
 import latentgate as lg
-from latentgate.inference.original_units import intercepts_of, to_original_units
+from latentgate.models.original_units import intercepts_of, to_original_units
 
 pytestmark = pytest.mark.usefixtures("float64")
 
