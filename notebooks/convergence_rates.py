@@ -175,7 +175,7 @@ slope_table(too_many, {"D1": "-1/4 at worst", "D2": "-1/2", "hellinger": "-1/2"}
 
 # %% [markdown]
 # The two starts now tell two stories, of the same model and the same data. Near the truth EM ends where it began: its D1 is that of the start as much as that
-# of the likelihood. From k-means the third expert finds a place of its own, far from both lines in some data sets (medians are drawn for that reason). So a rate
+# of the likelihood. From k-means the third expert finds a place of its own, far from both lines in some data sets (hence medians). So a rate
 # of an over-specified mixture is that of estimator *and* start, and `Study` keeps the start of each estimator in its results. How long EM takes tells the same:
 
 # %%

@@ -19,7 +19,7 @@
 #
 # A prior is a statement about data that have not been seen, so it can be looked at before anything is fitted. A posterior is a statement about the truth, so
 # it can be checked where the truth is known. Here both are done for a small hidden Markov model: the prior predictive, a maximum with intervals from its
-# curvature, variational inference, NUTS, a posterior predictive check, a prior that is too strong, and a small calibration. It takes about a minute and a half.
+# curvature, variational inference, NUTS, a posterior predictive check, and a prior that is too strong. It takes about a minute and a half.
 
 # %%
 import os
@@ -213,31 +213,10 @@ ax.legend()
 plt.show()
 
 # %% [markdown]
-# ## Is all of this calibrated?
-#
-# The proof of a posterior: draw parameters from the prior, data from the parameters, draws from the posterior, and look where the true value falls among the
-# draws. If prior, likelihood and sampler agree, every rank is equally likely (simulation-based calibration). Here with few replications, by the Laplace guide,
-# which is fast and *not* exact, and for rates in the order of the first neuron, since states have no names. `benchmarks/calibration.py` does it in earnest
-# for NUTS.
-
-# %%
-replications, num_draws = (6, 19) if QUICK else (80, 99)
-small = model()
-ranks = []
-for seed in range(replications):
-    for_parameters, for_data = jax.random.split(jax.random.key(1000 + seed))
-    true = small.sample_prior(for_parameters)
-    data, _ = small.simulate(for_data, true, LENGTHS)
-    found = lg.fit(small, data, laplace, seed=seed, progress=False).parameters(num_draws)["emission.rates"]
-    lowest = np.asarray(found)[..., 0].min(-1)
-    ranks.append(int((lowest < float(true["emission.rates"][:, 0].min())).sum()))
-fig, ax = plt.subplots(figsize=(6, 2.8), layout="constrained")
-lg.plotting.rank_histogram(ranks, num_draws, bins=5 if QUICK else 10, name="lower rate of neuron 0, Laplace", ax=ax)
-plt.show()
-
-# %% [markdown]
 # ## What to keep
 #
 # Look at what a prior says about data before you fit. Begin with EM or MAP and its intervals; go to NUTS where intervals are asymmetric, parameters depend on
 # each other, or a decision hangs on them; use a variational guide where NUTS is too slow, and read its Pareto k. Check the data that the posterior predicts,
-# and score held-out trials: no diagnostic of a sampler says that the model is right.
+# and score held-out trials: no diagnostic of a sampler says that the model is right. Whether posteriors are calibrated over many data sets (draw parameters
+# from the prior, data from the parameters, rank the truth among the draws) is measured by `benchmarks/calibration.py`; `lg.plotting.rank_histogram` draws its
+# ranks.
