@@ -161,9 +161,8 @@ table.round(2)
 # New data from the posterior (`fit.posterior_predictive`), and three things that the model was not told to fit: the variance of the counts over their mean,
 # their correlation from one bin to the next, and the share of empty bins.
 
+
 # %%
-
-
 def statistics(values):
     """Of counts [trial, time, neuron]."""
     centred = values - values.mean((0, 1))
