@@ -11,7 +11,7 @@ os.environ.setdefault("NPROC", "4")
 # Tests run where there is no display.
 os.environ.setdefault("MPLBACKEND", "Agg")
 
-# Nearly all of the suite's time is compilation of programs that run once: LLVM's passes are not worth theirs (XLA's own stay). Notebooks run as users run them.
+# Nearly all of the suite's time is compilation of programs that run once: LLVM's passes are not worth theirs (XLA's own stay).
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true")
 
 MEMORY_MAPS = Path("/proc/self/maps")

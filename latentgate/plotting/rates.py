@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 # Below the smallest loss, as a factor.
 _ROOM = 4.0
+_LABELLED_SIZES = 9
 
 
 def convergence_rates(study: Study, loss: str | None = None, *, statistic: str = "mean", ax: Axes | None = None) -> Axes:
@@ -85,6 +86,10 @@ def convergence_rates(study: Study, loss: str | None = None, *, statistic: str =
     lowest = np.nanmin(np.concatenate(levels)) / _ROOM
     if ax.get_ylim()[0] < lowest:
         ax.set_ylim(bottom=lowest)
+    # Over few decades the labels of minor ticks run into each other; few sizes say more than powers of ten.
+    ax.minorticks_off()
+    if len(sizes) <= _LABELLED_SIZES:
+        ax.set_xticks(sizes, [f"{size:g}" for size in sizes])
     ax.set(xlabel="sample size n", ylabel=loss)
     ax.legend(handles=handles, frameon=False, fontsize="small")
     bare(ax)
